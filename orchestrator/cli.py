@@ -1,0 +1,342 @@
+"""The command line: the verbs, and all that is printed. Data goes to stdout, progress and remarks to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from orchestrator.errors import JobError, OrchestratorError
+from orchestrator.version import __version__
+
+if TYPE_CHECKING:
+    from orchestrator.compose import Prepared
+    from orchestrator.job import Job
+    from orchestrator.runs import Result
+
+TOP = 10
+Verb = Callable[[argparse.Namespace], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors look like the others'."""
+
+    def error(self, message: str) -> NoReturn:
+        raise JobError(f"{message}. See `{self.prog} --help`")
+
+
+def entry(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; return the exit code."""
+    return _guarded(lambda argv: _parser().parse_args(argv), arguments)
+
+
+def main(job: Job, arguments: Sequence[str] | None = None) -> int:
+    """Run a job file's own job with the options of `run`; return the exit code.
+
+    A job file ends with `if __name__ == "__main__": raise SystemExit(orchestrator.main(job))`.
+    """
+    parser = _Parser(description=f"Run the job {job.name!r}.")
+    _run_options(parser)
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    folder = Path(script).resolve().parent if script else Path.cwd()
+    parser.set_defaults(verb=lambda options: _run_job(job, folder, options))
+    return _guarded(parser.parse_args, arguments)
+
+
+def _guarded(parse: Callable[[Sequence[str]], argparse.Namespace], arguments: Sequence[str] | None) -> int:
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in argv
+    try:
+        options = parse(argv)
+        verb: Verb = options.verb
+        return verb(options)
+    except OrchestratorError as error:
+        if debug:
+            traceback.print_exc()
+        _say(f"{'' if error.exit_code == 130 else 'error: '}{error}")
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # what reads us has gone; there is nobody to tell
+        return 0
+    except KeyboardInterrupt:
+        _say("interrupted before anything was trained")
+        return 130
+    except Exception as error:  # noqa: BLE001  the border: a user reads a sentence, --debug shows the rest
+        if debug:
+            traceback.print_exc()
+        _say(f"error: {type(error).__name__}: {error}. This is a fault of the orchestrator; --debug shows where")
+        return 1
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="orchestrator",
+        description="Search for the best model of a Parquet dataset, on one machine or a Ray cluster.",
+    )
+    parser.add_argument("--version", action="version", version=f"orchestrator {__version__}")
+    verbs = parser.add_subparsers(dest="verb_name", metavar="VERB", required=True, parser_class=_Parser)
+
+    def verb(name: str, does: Verb, help_text: str) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=help_text, description=help_text)
+        one.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        one.set_defaults(verb=does)
+        return one
+
+    init = verb("init", _init, "look at a dataset and write a commented job for it")
+    init.add_argument("data", metavar="DATA", help="a Parquet file, directory or glob")
+    init.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict")
+    init.add_argument("--out", metavar="FILE", help="where to write the job; NAME.yaml by default, - for stdout")
+    run = verb("run", _run, "run a job: search, refit the winner, score the test rows once")
+    run.add_argument("job", metavar="JOB", help="a .py file that defines `job`, or a .yaml file")
+    _run_options(run, debug=False)
+    for name, does, text in (
+        ("plan", _plan, "show what a job would do: trials, work units, memory and time; trains nothing"),
+        ("check", _check, "check a job and its data; trains nothing"),
+    ):
+        one = verb(name, does, text)
+        one.add_argument("job", metavar="JOB", help="a .py file that defines `job`, or a .yaml file")
+        one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the job")
+    resume = verb("resume", _resume, "go on with a run, or extend it with a larger budget or a wider space")
+    resume.add_argument("run", metavar="RUN", help="a run directory, a name in runs/, or `latest`")
+    _run_options(resume, out=False, debug=False)
+    status = verb("status", _status, "how far a run is, and what failed")
+    status.add_argument("run", metavar="RUN", help="a run directory, a name in runs/, or `latest`")
+    board = verb("leaderboard", _leaderboard, "print a run's leaderboard")
+    board.add_argument("run", metavar="RUN", help="a run directory, a name in runs/, or `latest`")
+    board.add_argument("--top", type=_positive, metavar="N", help="only the first N rows")
+    board.add_argument("--format", default="table", choices=("table", "json", "csv", "md"), help="table by default")
+    verb("schema", _schema, "print the JSON Schema of a job file")
+    return parser
+
+
+def _run_options(parser: argparse.ArgumentParser, *, out: bool = True, debug: bool = True) -> None:
+    if out:
+        parser.add_argument("--out", metavar="DIR", help="the run directory; a new one below runs/ by default")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the job")
+    parser.add_argument("--address", metavar="ADDR", help="a Ray cluster; RAY_ADDRESS, else this machine, by default")
+    parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="ray by default")
+    if debug:
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 up, found {text!r}")
+    return int(text)
+
+
+def _loaded(options: argparse.Namespace) -> tuple[Job, Path]:
+    from orchestrator.jobfile import read_job
+
+    return read_job(Path(options.job), options.set)
+
+
+def _run(options: argparse.Namespace) -> int:
+    job, folder = _loaded(options)
+    return _run_job(job, folder, argparse.Namespace(**{**vars(options), "set": []}))
+
+
+def _run_job(job: Job, folder: Path, options: argparse.Namespace) -> int:
+    from orchestrator import job as jobs
+    from orchestrator import rundir, runs
+    from orchestrator.progress import shown
+
+    if options.set:
+        job = jobs.from_dict(jobs.with_overrides(jobs.to_dict(job), options.set), "the job")
+    remark = rundir.home()[1] if options.out is None else None
+    if remark:
+        _say(remark)
+    with shown() as progress:
+
+        def on_start(path: Path, prepared: Prepared) -> None:
+            _introduce(path, prepared)
+            progress.start()
+
+        result = runs.run(
+            job,
+            options.out,
+            executor=options.executor,
+            address=options.address,
+            base=folder,
+            on_progress=progress.update,
+            on_start=on_start,
+        )
+    _conclude(result)
+    return 0
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from orchestrator import rundir, runs
+    from orchestrator.progress import shown
+
+    path = rundir.find(options.run)
+    with shown() as progress:
+
+        def on_start(path: Path, prepared: Prepared) -> None:
+            _introduce(path, prepared)
+            progress.start()
+
+        result = runs.resume(
+            path,
+            options.set,
+            executor=options.executor,
+            address=options.address,
+            on_progress=progress.update,
+            on_start=on_start,
+        )
+    _conclude(result)
+    return 0
+
+
+def _introduce(path: Path, prepared: Prepared) -> None:
+    train, test = prepared.data.train, prepared.data.test
+    n_test = 0 if test is None else len(test.target)
+    _say(
+        f"{prepared.job.name}: {train.task} of {prepared.data.signature.target!r}, {len(train.target)} training rows, "
+        f"{n_test} sealed test rows, {len(train.columns)} columns, {len(train.folds)} fold"
+        f"{'s' if len(train.folds) > 1 else ''}, {train.metric}"
+    )
+    for finding in prepared.data.findings:
+        _say(f"warning: {finding.message}")
+    _say(f"run directory: {path}")
+
+
+def _conclude(result: Result) -> None:
+    from orchestrator.results import leaderboard
+
+    metric = result.leaderboard.metric
+    print(leaderboard.as_table(result.leaderboard.to_arrow(), metric, TOP))
+    rest = len(result.leaderboard) - TOP
+    if rest > 0:
+        print(f"... and {rest} more: orchestrator leaderboard {result.path}")
+    best = result.leaderboard.best
+    assert best is not None
+    print(f"\nbest: {best.trial} {leaderboard.params_json(best.params)}")
+    shown = [(name, score) for name, score in result.test_scores.items() if score is not None]
+    if shown:
+        name = leaderboard.plain_score(metric, 0.0)[0]
+        values = ", ".join(f"{who} {leaderboard.plain_score(metric, score)[1]:.4f}" for who, score in shown)
+        print(f"{name} on the sealed test rows, opened once: {values}")
+    if result.ending == "time":
+        print("the time budget ended the search; go on with: orchestrator resume " + str(result.path))
+    print(f"model: {result.path / 'best'}")
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from orchestrator import compose, runs
+    from orchestrator import job as jobs
+
+    job, folder = _loaded(options)
+    prepared = compose.prepare(jobs.located(job, folder))
+    total_s, total_trials = 0.0, 0
+    for one in runs.plan(prepared):
+        scope = " (first batch; later ones follow from its results)" if one.first_batch else ""
+        split = f", cut into {one.n_parts - one.n_units} blocks" if one.n_parts > one.n_units else ""
+        print(f"{one.name}: {one.sampler}, {one.n_trials} trials in {one.n_units} work units{split}{scope}")
+        total_s += one.cpu_s
+        total_trials += one.n_trials
+    train = prepared.data.train
+    shared = train.matrix.nbytes + train.target.nbytes
+    fold = max(len(f.train) for f in train.folds) * max(1, len(train.columns)) * 8
+    print(
+        f"in all: {total_trials} trials of {len(train.folds)} folds each; about {_seconds(total_s)} of one core; "
+        f"memory: {shared / 1e6:.1f} MB shared a node, about {(300e6 + 4 * fold) / 1e6:.0f} MB a worker"
+    )
+    return 0
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 1:
+        return "less than a second"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _check(options: argparse.Namespace) -> int:
+    from orchestrator import runs
+    from orchestrator.data.checks import CheckFailed
+
+    job, folder = _loaded(options)
+    try:
+        prepared, findings = runs.check(job, folder)
+    except CheckFailed as failed:
+        for finding in failed.findings:
+            print(f"{finding.severity}: {finding.code}: {finding.message}")
+        return failed.exit_code
+    for finding in findings:
+        print(f"{finding.severity}: {finding.code}: {finding.message}")
+    train, test = prepared.data.train, prepared.data.test
+    n_test = 0 if test is None else len(test.target)
+    print(
+        f"{prepared.job.name}: fit to run. {train.task} of {prepared.data.signature.target!r}, {len(train.target)} "
+        f"training and {n_test} test rows, {len(train.columns)} columns; data fingerprint {prepared.data.fingerprint}"
+    )
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from orchestrator import ledger, rundir, runs
+    from orchestrator.results.leaderboard import plain_score
+
+    path = rundir.find(options.run)
+    manifest = rundir.read_manifest(path)
+    board, states = runs.board_of(path)
+    state = manifest["state"]
+    if state == "running" and not ledger.is_held(path / rundir.LEDGER):
+        state = "killed"
+    print(f"run: {path}\nstate: {state}")
+    for one in states:
+        n_failed = sum(result.state == "failed" for result in one.results.values())
+        expected = "no bound" if one.n_expected == float("inf") else f"{one.n_expected:.0f}"
+        failed = f", {n_failed} failed" if n_failed else ""
+        print(f"{one.spec.name}: {len(one.results)} of {expected} trials{failed}")
+    if board.best is not None and board.best.score is not None:
+        name, value = plain_score(board.metric, board.best.score)
+        print(f"best so far: {board.best.trial}, {name} {value:.4f}")
+    for row in [row for row in board.rows if row.error][:TOP]:
+        print(f"failed: {row.trial}: {row.error}")
+    if state in ("killed", "interrupted", "time", "failed"):
+        print(f"go on with: orchestrator resume {path}")
+    return 0
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    from orchestrator import rundir, runs
+    from orchestrator.results import leaderboard
+
+    board, _ = runs.board_of(rundir.find(options.run))
+    text = leaderboard.FORMATS[options.format](board.to_arrow(), board.metric, options.top)
+    print(text.removesuffix("\n"))
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from orchestrator.job import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from orchestrator.jobfile import draft
+
+    name, text = draft(options.data, options.target)
+    out = Path(options.out) if options.out else Path(f"{name}.yaml")
+    if str(out) == "-":
+        print(text, end="")
+        return 0
+    if out.exists():
+        raise JobError(f"--out: {out} exists; expected a new file")
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise JobError(f"--out: {out} cannot be written: {error.strerror}") from None
+    print(f"wrote {out}; run it with: orchestrator run {out}")
+    return 0

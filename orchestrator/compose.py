@@ -1,0 +1,213 @@
+"""From a job to its parts: its data, its searches as a ledger left them, and the leaderboard of their results."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from orchestrator import families
+from orchestrator import job as jobs
+from orchestrator.data.load import LoadedData, load
+from orchestrator.errors import JobError
+from orchestrator.families.base import Answer, Failure, Shape
+from orchestrator.job import Job, Search
+from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished
+from orchestrator.results import leaderboard, model
+from orchestrator.results.leaderboard import Leaderboard, Row
+from orchestrator.search.plan import Outcome
+from orchestrator.search.state import Generation, SearchSpec, SearchState, allocate
+from orchestrator.search.trial import Result as TrialResult
+from orchestrator.space import Space, grid, size
+
+DEFAULT_TRIALS = 64
+"""Trials of a search that says nothing, and whose job has no budget."""
+_SPACE = TypeAdapter(Space)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that fits its data: the job with all defaults filled in, its data, and the baseline's score."""
+
+    job: Job
+    data: LoadedData
+    shape: Shape
+    dummy: tuple[float, float]
+
+
+def prepare(job: Job) -> Prepared:
+    """Fit a job to its data: read, split, check, and fill in every default.
+
+    Raises:
+        JobError: The job is wrong, by itself or for these data.
+        DataError: The data failed a check.
+    """
+    for number, search in enumerate(job.searches):
+        families.find(search.family, f"searches.{number}.family")
+    if job.metric is not None:
+        model.checked_scorer(job.metric)
+    data = load(job.data, job.validation, job.metric, job.seed)
+    shape = Shape.of(data.train)
+    searches = []
+    for number, (search, name) in enumerate(zip(job.searches, jobs.search_names(job), strict=True)):
+        family = families.find(search.family)
+        key = f"searches.{number}.space"
+        space = family.checked_space(search.space or family.default_space(shape), shape, key)
+        sampler = search.sampler or family.default_sampler
+        size(space, family.conditions)
+        filled = dataclasses.replace(search, name=name, sampler=sampler, space=space)
+        _opened(filled, 0, shape, job.seed, f"searches.{number}")  # an unknown sampler, a grid without end
+        searches.append(filled)
+    for number, comparator in enumerate(job.comparators):
+        family = families.find(comparator.family, f"comparators.{number}.family")
+        family.checked_space(dict(comparator.params), shape, f"comparators.{number}.params")
+    resolved = dataclasses.replace(job, searches=tuple(searches), metric=data.train.metric)
+    return Prepared(resolved, data, shape, model.dummy_scores(data.train))
+
+
+def _opened(
+    search: Search, generation: int, shape: Shape, seed: int, key: str, space: Space | None = None
+) -> Generation:
+    """Return a generation of a resolved search, over `space` or its own."""
+    family, used = families.find(search.family), space if space is not None else search.space
+    assert used is not None
+    assert search.sampler is not None
+    assert search.name is not None
+    is_grid = search.sampler == "grid"
+    proposer = None
+    if is_grid:
+        if size(used, family.conditions) is None:
+            try:
+                next(grid(used, family.conditions))
+            except JobError as error:
+                raise JobError(f"{key}.{error}") from None
+    else:
+        from orchestrator.search.study import proposer as make_proposer  # Optuna, which a grid can do without
+
+        proposer = make_proposer(
+            search.sampler,
+            used,
+            family.conditions,
+            seed=seed,
+            search=search.name,
+            generation=generation,
+            key=f"{key}.sampler",
+        )
+    return Generation(used, family.plan(used, shape, exhaustive=is_grid), proposer)
+
+
+def _limits(job: Job) -> list[float]:
+    """Return the most trials of each search of a resolved job."""
+    wanted = []
+    for search in job.searches:
+        family = families.find(search.family)
+        n_points = size(search.space or {}, family.conditions)
+        has_budget = job.budget.trials is not None or job.budget.time_s is not None
+        asked = search.trials or (math.inf if search.sampler == "grid" or has_budget else DEFAULT_TRIALS)
+        wanted.append(min(asked, math.inf if n_points is None else n_points))
+    return allocate(job.budget.trials, wanted)
+
+
+def states_of(job: Job, shape: Shape, records: Sequence[Record]) -> list[SearchState]:
+    """Return a resolved job's searches as its ledger left them.
+
+    Args:
+        job: The resolved job.
+        shape: What planning knows of the data.
+        records: The ledger.
+    """
+    states = []
+    for number, (search, limit) in enumerate(zip(job.searches, _limits(job), strict=True)):
+        assert search.name is not None
+        looks_back = search.sampler not in ("grid", "random")
+        spec = SearchSpec(
+            search.name,
+            families.find(search.family),
+            limit,
+            search.batch_size,
+            looks_back or search.schedule == "async",
+            search.schedule == "async",
+        )
+        state = SearchState(spec)
+        for record in records:
+            if isinstance(record, SpaceOpened) and record.search == search.name:
+                space = _SPACE.validate_python(record.space)
+                state.begin(
+                    _opened(search, record.generation, shape, job.seed, f"searches.{number}", space), record.first
+                )
+            elif isinstance(record, BatchProposed) and record.search == search.name:
+                state.remember(record)
+        states.append(state)
+    return states
+
+
+def answers_of(records: Sequence[Record]) -> dict[str, Outcome]:
+    """Return every answer that a ledger holds, by name."""
+    answers: dict[str, Outcome] = {}
+    for record in records:
+        if isinstance(record, UnitFinished):
+            for name, score in record.answers.items():
+                value = math.nan if score is None else score
+                answers.setdefault(name, Answer(value, record.fit_time_s, record.predict_time_s))
+        elif isinstance(record, UnitFailed):
+            answers.update(
+                {name: Failure(record.code, record.message) for name in record.answers if name not in answers}
+            )
+    return answers
+
+
+def first_generations(job: Job) -> list[Record]:
+    """Return the records that open a resolved job's searches."""
+    return [SpaceOpened(search.name or "", 0, 0, _plain(search.space)) for search in job.searches]
+
+
+def _plain(space: Space | None) -> dict[str, Any]:
+    plain: dict[str, Any] = _SPACE.dump_python(space or {}, mode="json")
+    return plain
+
+
+def new_generations(before: Job, prepared: Prepared, records: Sequence[Record]) -> list[Record]:
+    """Return a record for each search whose space is not the one that it was last opened with."""
+    opened: list[Record] = []
+    for search, limit in zip(prepared.job.searches, _limits(before), strict=True):
+        space = _plain(search.space)
+        mine = [r for r in records if isinstance(r, SpaceOpened | BatchProposed) and r.search == search.name]
+        generations = [r for r in mine if isinstance(r, SpaceOpened)]
+        if generations and generations[-1].space == space:
+            continue
+        batches = [r for r in mine if isinstance(r, BatchProposed)]
+        n_proposed = batches[-1].first + len(batches[-1].proposals) if batches else 0
+        first = int(min(limit, n_proposed))
+        opened.append(SpaceOpened(search.name or "", len(generations), first, space))
+    return opened
+
+
+def board_of(job: Job, results: Sequence[TrialResult], dummy: tuple[float, float]) -> Leaderboard:
+    """Return the leaderboard of a resolved job's results, with the baseline's mean score and its deviation."""
+    order = {search.name: i for i, search in enumerate(job.searches)}
+    families_of = {search.name: search.family for search in job.searches}
+    rows = [Row("dummy/0", "dummy", "dummy", -1, 0, "completed", dummy[0], dummy[1], 0.0, 0.0, {})]
+    for result in results:
+        trial, family = result.trial, families_of[result.trial.search]
+        rows.append(
+            Row(
+                trial.id,
+                trial.search,
+                family,
+                order[trial.search],
+                trial.number,
+                result.state,
+                result.score,
+                result.score_std,
+                result.fit_time_s,
+                result.predict_time_s,
+                trial.params,
+                f"{result.failure.code}: {result.failure.message}" if result.failure else None,
+                families.find(family).complexity(trial.params),
+            )
+        )
+    return leaderboard.ranked(rows, job.metric or "")

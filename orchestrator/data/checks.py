@@ -1,0 +1,147 @@
+"""What is looked at before anything is trained. A finding has a code and a severity; an error stops the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.data.encode import Column
+from orchestrator.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check found."""
+
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+    column: str | None = None
+
+
+class CheckFailed(DataError):
+    """A check found an error; `findings` has all that was found."""
+
+    def __init__(self, message: str, findings: Sequence[Finding]) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
+def target_findings(name: str, target: pa.ChunkedArray, is_classification: bool) -> list[Finding]:
+    """Look at the target of all rows, before the split."""
+    if len(target) == 0:
+        return [Finding("no_rows", "error", "data.path: the dataset has no rows; expected at least ten or so")]
+    findings = null_findings(name, target)
+    if findings:
+        return findings
+    distinct = len(target.unique())
+    if distinct < 2:
+        value = target[0].as_py()
+        findings.append(
+            Finding(
+                "target_constant",
+                "error",
+                f"data.target: {name!r} is {value!r} in all {len(target)} rows; "
+                f"expected at least two {'classes' if is_classification else 'values'}",
+            )
+        )
+    if is_classification and distinct > 1000:
+        findings.append(
+            Finding(
+                "many_classes",
+                "warning",
+                f"data.target: {name!r} has {distinct} classes; if it is a number, set data.task: regression",
+            )
+        )
+    return findings
+
+
+def null_findings(name: str, target: pa.ChunkedArray, key: str = "data.target") -> list[Finding]:
+    """Look for rows without a target; `key` is the job's key for messages."""
+    nulls = _null_count(target)
+    if not nulls:
+        return []
+    message = (
+        f"{key}: {name!r} is null in {nulls} of {len(target)} rows; expected a value in every row. "
+        "Remove those rows from the dataset"
+    )
+    return [Finding("target_nulls", "error", message)]
+
+
+def _null_count(values: pa.ChunkedArray) -> int:
+    nans = int(pc.sum(pc.is_nan(values)).as_py() or 0) if pa.types.is_floating(values.type) else 0
+    return int(values.null_count) + nans
+
+
+def class_findings(
+    name: str, codes: npt.NDArray[np.int64], classes: Sequence[object], *, draws_stratified_test: bool
+) -> list[Finding]:
+    """Look for classes that are too rare for a stratified draw of the test rows."""
+    single = [classes[int(c)] for c in np.flatnonzero(np.bincount(codes, minlength=len(classes)) == 1)]
+    if not single or not draws_stratified_test:
+        return []
+    return [
+        Finding(
+            "class_of_one_row",
+            "error",
+            f"data.target: class {single[0]!r} of {name!r} has one row, and a stratified test draw needs two of each. "
+            "Remove or merge it, or set data.test.stratify: false",
+        )
+    ]
+
+
+def fold_findings(name: str, codes: npt.NDArray[np.int64], classes: Sequence[object], n_folds: int) -> list[Finding]:
+    """Look for classes that have fewer training rows than there are folds."""
+    counts = np.bincount(codes, minlength=len(classes))
+    rare = [f"{classes[int(c)]!r} ({counts[c]})" for c in np.flatnonzero(counts < n_folds)]
+    if not rare:
+        return []
+    return [
+        Finding(
+            "class_rarer_than_folds",
+            "warning",
+            f"data.target: {', '.join(rare[:5])}{', …' if len(rare) > 5 else ''}: fewer training rows than the "
+            f"{n_folds} folds, so that some folds lack the class; scores that need every class may be undefined",
+        )
+    ]
+
+
+def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]:
+    """Look at the features of the training rows."""
+    findings: list[Finding] = []
+    for column in columns:
+        values = table.column(column.name)
+        if len(values) and _null_count(values) == len(values):
+            message = (
+                f"data.features: column {column.name!r} is null in every training row; leave it out with "
+                f"data.exclude: [{column.name}]"
+            )
+            findings.append(Finding("all_null_column", "error", message, column.name))
+        elif len(values.unique()) == 1:
+            message = f"column {column.name!r} has one value in all training rows"
+            findings.append(Finding("constant_column", "warning", message, column.name))
+        elif column.kind == "category" and len(column.categories) > 0.5 * len(values) and len(values) > 20:
+            message = (
+                f"column {column.name!r} has {len(column.categories)} distinct strings in {len(values)} training "
+                f"rows, as an id or a free text has; consider data.exclude: [{column.name}]"
+            )
+            findings.append(Finding("id_like_column", "warning", message, column.name))
+    return findings
+
+
+def refuse_errors(findings: Sequence[Finding]) -> None:
+    """Raise the first error, if there is one.
+
+    Raises:
+        CheckFailed: A finding is of severity error; the message says how many more there are.
+    """
+    errors = [f for f in findings if f.severity == "error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more: see `orchestrator check`)" if len(errors) > 1 else ""
+        raise CheckFailed(errors[0].message + more, findings)

@@ -1,0 +1,186 @@
+"""From the job's `data` to what a run works on: training rows with their folds, and the test rows, sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.data import checks, encode, parquet, split
+from orchestrator.data.checks import Finding
+from orchestrator.data.encode import Column, Signature, Task
+from orchestrator.errors import DataError, JobError
+from orchestrator.job import Data, Validation
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """What workers share: the training rows and their folds. Arrays are read-only on a worker.
+
+    Attributes:
+        key: A hash of everything in it.
+        matrix: Encoded features, shape (rows, columns), float64, null as nan.
+        target: Class codes (int64) or numbers (float64), shape (rows,).
+        folds: Positions of each fold.
+        columns: What the matrix's columns are.
+        task: classification or regression.
+        metric: A scikit-learn scorer's name.
+        seed: The job's seed.
+    """
+
+    key: str
+    matrix: encode.Floats
+    target: npt.NDArray[np.int64] | encode.Floats
+    folds: tuple[split.Fold, ...]
+    columns: tuple[Column, ...]
+    task: Task
+    metric: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TestSet:
+    """The sealed rows, encoded as the training rows are; nothing reads it before the end."""
+
+    __test__ = False
+
+    matrix: encode.Floats
+    target: npt.NDArray[np.int64] | encode.Floats
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedData:
+    """A dataset, read, split and encoded."""
+
+    train: TrainingSet
+    test: TestSet | None
+    signature: Signature
+    fingerprint: str
+    schema: dict[str, str]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    train: pa.Table
+    test: pa.Table | None
+    features: list[str]
+    task: Task
+    findings: list[Finding]
+
+
+def load(data: Data, validation: Validation, metric: str | None, seed: int) -> LoadedData:
+    """Read, check, split and encode the job's dataset.
+
+    Args:
+        data: Where it is and what its columns are for.
+        validation: How the training rows are folded.
+        metric: A scikit-learn scorer's name, or None for the task's own (accuracy, r2).
+        seed: The job's seed.
+
+    Raises:
+        JobError: The job does not fit the dataset.
+        DataError: The dataset failed a check.
+    """
+    tables = _read(data, seed)
+    checks.refuse_errors(tables.findings)
+    columns = tuple(encode.column_of(name, tables.train.column(name)) for name in tables.features)
+    findings = [*tables.findings, *checks.column_findings(columns, tables.train)]
+    checks.refuse_errors(findings)
+    target = tables.train.column(data.target)
+    classes = encode.class_values(target) if tables.task == "classification" else ()
+    signature = Signature(columns, data.target, tables.task, classes)
+    matrix, y = encode.encode(tables.train, columns), _target(target, signature)
+    if tables.task == "classification" and len(classes) < 2:
+        raise DataError(
+            f"data.target: {data.target!r} has one class, {classes[0]!r}, in the training rows; expected two"
+        )
+    folds = split.folds(validation, y, tables.task == "classification", seed)
+    if tables.task == "classification" and len(folds) > 1:
+        findings += checks.fold_findings(data.target, y.astype(np.int64), classes, len(folds))
+    test = None
+    if tables.test is not None:
+        test = TestSet(encode.encode(tables.test, columns), _target(tables.test.column(data.target), signature))
+        if tables.task == "classification" and (test.target < 0).any():
+            raise DataError(
+                f"data.test: a class of {data.target!r} occurs in test rows alone; expected those of the training rows"
+            )
+    arrays = [matrix, y] + ([test.matrix, test.target] if test is not None else [])
+    fingerprint = encode.fingerprint(signature, *arrays)
+    metric = metric or ("accuracy" if tables.task == "classification" else "r2")
+    key = encode.fingerprint(signature, matrix, y, *(rows for f in folds for rows in (f.train, f.valid)))
+    train = TrainingSet(f"{key}-{metric}-{seed}", matrix, y, folds, columns, tables.task, metric, seed)
+    schema = {c.name: c.type for c in columns} | {data.target: str(target.type)}
+    return LoadedData(train, test, signature, fingerprint, schema, tuple(findings))
+
+
+def _target(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int64] | encode.Floats:
+    if signature.task == "classification":
+        return encode.encode_classes(values, signature.classes)
+    return encode.encode_numbers(values, signature.target)
+
+
+def _read(data: Data, seed: int) -> _Tables:
+    dataset = parquet.open_dataset(data.path)
+    test = data.test
+    reserved = [test.column] if test is not None and test.column is not None else []
+    names = dataset.schema.names
+    if reserved and reserved[0] not in names:
+        raise JobError(f"data.test.column: no column {reserved[0]!r} in the dataset")
+    features = parquet.columns_in_use(names, data.target, data.features, data.exclude, reserved)
+    for name in features:
+        encode.kind_of(name, dataset.schema.field(name).type)
+    encode.kind_of(data.target, dataset.schema.field(data.target).type, "data.target")
+    wanted = [*features, data.target, *(name for name in reserved if name != data.target)]
+    table = parquet.read(dataset, wanted, data.path)
+    target = table.column(data.target)
+    task: Task = encode.infer_task(target) if data.task == "auto" else data.task
+    findings = checks.target_findings(data.target, target, task == "classification")
+    if any(f.severity == "error" for f in findings):
+        return _Tables(table, None, features, task, findings)
+    if test is None:
+        return _Tables(table, None, features, task, findings)
+    if test.path is not None:
+        other = parquet.open_dataset(test.path, "data.test.path")
+        missing = [name for name in [*features, data.target] if name not in other.schema.names]
+        if missing:
+            raise DataError(f"data.test.path: {test.path} has no column {missing[0]!r}, which the dataset has")
+        held_out = parquet.read(other, [*features, data.target], test.path, "data.test.path")
+        findings += checks.null_findings(data.target, held_out.column(data.target), "data.test.path")
+        if held_out.num_rows == 0:
+            findings.append(Finding("no_test_rows", "error", f"data.test.path: {test.path} has no rows"))
+        return _Tables(table, held_out, features, task, findings)
+    if test.column is not None:
+        mask = _marks(table.column(test.column), test.value)
+        if not mask.any() or mask.all():
+            found = table.column(test.column).unique().to_pylist()[:5]
+            raise DataError(
+                f"data.test: {int(mask.sum())} of {len(mask)} rows have {test.column} = {test.value!r}; expected some "
+                f"and not all. Values found: {found}"
+            )
+        return _Tables(table.filter(pa.array(~mask)), table.filter(pa.array(mask)), features, task, findings)
+    codes = None
+    if task == "classification" and test.stratify is not False:
+        classes = encode.class_values(target)
+        codes = encode.encode_classes(target, classes)
+        findings += checks.class_findings(data.target, codes, classes, draws_stratified_test=True)
+        if any(f.severity == "error" for f in findings):
+            return _Tables(table, None, features, task, findings)
+    try:
+        train_rows, test_rows = split.draw_test(table.num_rows, test.fraction or 0.2, seed, codes)
+    except ValueError as error:
+        raise JobError(
+            f"data.test.fraction: {test.fraction} of {table.num_rows} rows cannot be drawn: {error}"
+        ) from None
+    return _Tables(table.take(train_rows), table.take(test_rows), features, task, findings)
+
+
+def _marks(values: pa.ChunkedArray, value: object) -> npt.NDArray[np.bool_]:
+    try:
+        same = pc.equal(values, pa.scalar(value).cast(values.type))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise JobError(f"data.test.value: {value!r} cannot be compared with a column of type {values.type}") from None
+    return np.asarray(pc.fill_null(same, False).to_numpy(), dtype=np.bool_)

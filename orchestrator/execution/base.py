@@ -1,0 +1,76 @@
+"""The executor protocol, and what runs on a worker whatever the executor: compute a unit, return an outcome as data."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.families.base import Failure, UnitOutput, WorkUnit
+
+Handle = Any
+"""What an executor gives for a value that stays where it is: pass it on, never look inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A unit that ended.
+
+    Attributes:
+        unit_id: Which one.
+        outcome: Its output without the payload, or why it failed.
+        payload: The handle of its payload, for units that need it.
+    """
+
+    unit_id: str
+    outcome: UnitOutput | Failure
+    payload: Handle = None
+
+
+class Executor(Protocol):
+    """Runs work units. It decides where and when, never what: results must not depend on it."""
+
+    def share(self, value: object) -> Handle:
+        """Make a value available to all workers; each node holds one copy."""
+
+    def capacity(self) -> int:
+        """Return how many units to keep submitted so that no worker waits."""
+
+    def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle]) -> None:
+        """Start a unit; `inputs` are the payload handles of what it needs."""
+
+    def completed(self, timeout_s: float) -> list[Completion]:
+        """Return the units that have ended; wait up to `timeout_s` for the first."""
+
+    def fetch(self, handle: Handle) -> Any:
+        """Return the value behind a handle."""
+
+    def close(self) -> None:
+        """Abandon what is still running and free what the executor holds."""
+
+
+def run_unit(unit: WorkUnit, data: Any, inputs: Sequence[Any], timeout_s: float | None) -> UnitOutput | Failure:
+    """Compute a unit here and now; whatever it raises becomes a `Failure`.
+
+    A unit over its time becomes one too, though its thread cannot be stopped and computes on: see `overran`.
+    """
+    if timeout_s is None:
+        return _caught(unit, data, inputs)
+    results: list[UnitOutput | Failure] = []
+    thread = threading.Thread(target=lambda: results.append(_caught(unit, data, inputs)), daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return results[0] if results else Failure("timeout", f"over {timeout_s:g} s (resources.trial_timeout_s)")
+
+
+def overran(outcome: UnitOutput | Failure) -> bool:
+    """Tell whether `run_unit` left a thread behind, so that its process should be replaced."""
+    return isinstance(outcome, Failure) and outcome.code == "timeout"
+
+
+def _caught(unit: WorkUnit, data: Any, inputs: Sequence[Any]) -> UnitOutput | Failure:
+    try:
+        return unit.compute(data, inputs)
+    except Exception as error:  # noqa: BLE001  the border: outcome is data from here on
+        return Failure.of(error)

@@ -1,0 +1,153 @@
+"""What a model family supplies, and what passes between the driver and a worker.
+
+A family says which trials share work: it turns each trial into the names of the **answers** that it needs (one a
+fold), and a set of wanted answers into **work units** that give them. The search loop asks for an answer once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from orchestrator.data.encode import Column, Task
+from orchestrator.data.load import TrainingSet
+from orchestrator.space import Conditions, Params, Space
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A trial's result on one fold.
+
+    Attributes:
+        score: What the metric's scorer gave, higher is better.
+        fit_time_s: Seconds of fitting, this answer's share of its unit's.
+        predict_time_s: Seconds of predicting, likewise.
+    """
+
+    score: float
+    fit_time_s: float
+    predict_time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no result: a stable code and a message without pid, address or path."""
+
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Describe an exception."""
+        code = "out_of_memory" if isinstance(error, MemoryError) else "raised"
+        lines = str(error).strip().splitlines()
+        text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        text = re.sub(r"0x[0-9a-fA-F]+|(?<![\w.])/[\w./-]+|\bpid[= ]\d+|\d+\.\d+\.\d+\.\d+(:\d+)?", "…", text)
+        return cls(code, text[:300])
+
+
+@dataclass(frozen=True, slots=True)
+class UnitOutput:
+    """What a unit gives: its answers by name, and what other units take from it, which stays where it was made."""
+
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    payload: Any = None
+
+
+class WorkUnit(Protocol):
+    """A piece of work that runs on one worker. Frozen, small, and a pure function of itself and the shared data."""
+
+    @property
+    def id(self) -> str:
+        """The unit's name, unique in a run and the same in every run of the job."""
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """The names of the answers that it gives."""
+
+    @property
+    def needs(self) -> Sequence[WorkUnit]:
+        """The units whose payloads it takes."""
+
+    @property
+    def cost(self) -> float:
+        """What it costs beside other units, in any unit of measure: costly ones go first."""
+
+    def compute(self, data: Any, inputs: Sequence[Any]) -> UnitOutput:
+        """Do the work on a worker; `data` is what the run shares, `inputs` the payloads of `needs`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What planning may know of the data, and nothing else: it follows from the job alone."""
+
+    key: str
+    fold_rows: tuple[tuple[int, int], ...]
+    columns: tuple[Column, ...]
+    task: Task
+
+    @classmethod
+    def of(cls, data: TrainingSet) -> Shape:
+        """Describe the training rows."""
+        rows = tuple((len(f.train), len(f.valid)) for f in data.folds)
+        return cls(data.key, rows, data.columns, data.task)
+
+    @property
+    def n_train_smallest(self) -> int:
+        """The rows of the smallest training fold."""
+        return min(train for train, _ in self.fold_rows)
+
+
+class Plan(Protocol):
+    """A family's plan for one space."""
+
+    def answers_of(self, params: Params) -> Sequence[str]:
+        """Return the names of the answers whose mean is this trial's score, one a fold."""
+
+    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> Sequence[WorkUnit]:
+        """Return units that give the `missing` answers of the `wanted` trials, without those that they need."""
+
+
+class Family(Protocol):
+    """A model family: a kind of model with a search space and a way to share work."""
+
+    @property
+    def name(self) -> str:
+        """What jobs call it."""
+
+    @property
+    def default_sampler(self) -> str:
+        """Who proposes where a search does not say."""
+
+    @property
+    def conditions(self) -> Conditions:
+        """Which parameters mean something only under certain values of another."""
+
+    def default_space(self, shape: Shape) -> Space:
+        """Return the space of a search that names none."""
+
+    def checked_space(self, space: Space, shape: Shape, key: str) -> Space:
+        """Return the space in canonical form; `key` is its place in the job, for messages.
+
+        Raises:
+            JobError: A parameter or a value is unknown or does not fit the data.
+        """
+
+    def plan(self, space: Space, shape: Shape, *, exhaustive: bool) -> Plan:
+        """Return the plan for a checked space; `exhaustive` says that all of its points will be asked for."""
+
+    def complexity(self, params: Params) -> float:
+        """Return how complex a configuration is beside others of the family; ties go to the simpler one."""
+
+    def estimator(self, params: Params, columns: Sequence[Column], task: Task, seed: int) -> Any:
+        """Return the unfitted scikit-learn estimator of a configuration, for encoded matrices."""
+
+
+def mean_and_std(scores: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard deviation (ddof=0) over folds, as `GridSearchCV` computes them."""
+    values = np.asarray(scores, dtype=np.float64)
+    return float(np.average(values)), float(np.sqrt(np.average((values - np.average(values)) ** 2)))

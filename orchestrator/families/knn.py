@@ -1,0 +1,397 @@
+"""k nearest neighbours, classification and regression, searched as neighbour planes.
+
+A **plane** is one (preparation, metric, fold). One search in it, for the space's largest k, answers every k and both
+weightings; a large one is cut into query blocks that run side by side.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+import zlib
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import sklearn
+from sklearn.metrics import get_scorer
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import Pipeline
+from threadpoolctl import ThreadpoolController
+
+from orchestrator.data.encode import Column, Floats, Task
+from orchestrator.data.load import TrainingSet
+from orchestrator.data.prepare import SCALERS, preparation
+from orchestrator.errors import JobError, did_you_mean
+from orchestrator.families import neighbours
+from orchestrator.families.base import Answer, Plan, Shape, UnitOutput, WorkUnit
+from orchestrator.space import Conditions, Dimension, Params, Range, Space, dimensions, values_of
+
+METRICS = ("euclidean", "manhattan", "chebyshev", "minkowski", "cosine")
+WEIGHTINGS: tuple[neighbours.Weighting, ...] = ("uniform", "distance")
+DEFAULTS: Params = {
+    "n_neighbors": 5,
+    "weights": "uniform",
+    "metric": "euclidean",
+    "p": 2,
+    "scaler": "none",
+    "pca": "none",
+}
+WHOLE_PLANE_ANSWERS = 1000
+"""A plane of at most so many (k, weighting) pairs is answered whole, asked or not: the search is the costly part."""
+WORKING_MEMORY_MB = 64
+"""scikit-learn's bound on a chunk of distances where it makes them explicitly (cosine). A constant, since the chunk's
+shape can change last bits."""
+_COSTS = {"euclidean": 0.25, "cosine": 0.5, "manhattan": 1.0, "chebyshev": 1.0, "minkowski": 8.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One neighbour search: a preparation, a metric and a fold, up to `n_neighbors`."""
+
+    scaler: str
+    pca: int | float | str
+    metric: str
+    p: float
+    fold: int
+    n_neighbors: int
+
+    @property
+    def id(self) -> str:
+        """The plane's name."""
+        power = f"{self.p!r}" if self.metric == "minkowski" else ""
+        return f"knn/{self.scaler}/pca={self.pca!r}/{self.metric}{power}/fold{self.fold}/max{self.n_neighbors}"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchBlock:
+    """A work unit: the neighbours of one block of a plane's query rows."""
+
+    plane: Plane
+    start: int
+    stop: int
+    cost: float
+    answers: tuple[str, ...] = ()
+    needs: tuple[WorkUnit, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The unit's name."""
+        return f"{self.plane.id}/rows{self.start}-{self.stop}"
+
+    def compute(self, data: TrainingSet, inputs: Sequence[Any]) -> UnitOutput:
+        """Search; the payload is the block's neighbours."""
+        with _one_thread():
+            prepared = _prepared(self.plane, data)
+            started = time.perf_counter()
+            found = _search(prepared, self.plane, self.start, self.stop)
+            return UnitOutput(payload=(found, prepared.fit_time_s, time.perf_counter() - started))
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePlane:
+    """A work unit: the scores of (k, weighting) pairs of a plane, from its blocks, or searched at once."""
+
+    plane: Plane
+    pairs: tuple[tuple[int, neighbours.Weighting], ...]
+    needs: tuple[SearchBlock, ...]
+    cost: float
+
+    @property
+    def id(self) -> str:
+        """The unit's name."""
+        return f"{self.plane.id}#{zlib.crc32(repr(self.pairs).encode()):08x}"
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The names of the answers that it gives."""
+        return tuple(answer_name(self.plane, k, weighting) for k, weighting in self.pairs)
+
+    def compute(self, data: TrainingSet, inputs: Sequence[Any]) -> UnitOutput:
+        """Score every pair by the metric's scorer on the fold's validation rows."""
+        with _one_thread():
+            started = time.perf_counter()
+            if self.needs:
+                found = neighbours.joined([part for part, _, _ in inputs])
+                fit_s = max(fit for _, fit, _ in inputs)
+                search_s = sum(took for _, _, took in inputs)
+            else:
+                prepared = _prepared(self.plane, data)
+                found = _search(prepared, self.plane, 0, len(data.folds[self.plane.fold].valid))
+                fit_s, search_s = prepared.fit_time_s, -prepared.fit_time_s
+            scores = {
+                answer_name(self.plane, k, weighting): score
+                for weighting in WEIGHTINGS
+                for k, score in _scores(found, self._ks(weighting), weighting, data, self.plane.fold)
+            }
+            predict_s = max(0.0, search_s + time.perf_counter() - started)
+        share = 1.0 / len(scores)
+        return UnitOutput({name: Answer(score, fit_s * share, predict_s * share) for name, score in scores.items()})
+
+    def _ks(self, weighting: neighbours.Weighting) -> list[int]:
+        return sorted(k for k, w in self.pairs if w == weighting)
+
+
+def answer_name(plane: Plane, k: int, weighting: str) -> str:
+    """Return the name of a plane's answer for one k and weighting."""
+    return f"{plane.id}/k{k}/{weighting}"
+
+
+def _scores(
+    found: neighbours.Neighbours, ks: list[int], weighting: neighbours.Weighting, data: TrainingSet, fold: int
+) -> Iterator[tuple[int, float]]:
+    if not ks:
+        return
+    rows = data.folds[fold]
+    truth = data.target[rows.valid]
+    scorer = get_scorer(data.metric)
+    if data.task == "regression":
+        for k, regressor in neighbours.regressors(found, ks, weighting):
+            yield k, float(scorer(regressor, truth, truth))
+        return
+    classes = np.unique(data.target[rows.train]).astype(np.int64)
+    for k, classifier in neighbours.classifiers(found, classes, ks, weighting):
+        if data.metric == "accuracy":  # what the scorer computes, without its checks, which cost more than the vote
+            yield k, float(np.mean(classifier.predict(truth) == truth))
+        else:
+            yield k, float(scorer(classifier, truth, truth))
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A plane's fitted index and its prepared queries."""
+
+    index: Any
+    queries: Floats
+    values: Any
+    fit_time_s: float
+
+
+_recent: OrderedDict[tuple[str, Plane], _Prepared] = OrderedDict()
+_RECENT = 2
+
+
+def _prepared(plane: Plane, data: TrainingSet) -> _Prepared:
+    """Return the plane fitted, from this process's memory where it is one of the last that were used."""
+    key = (data.key, plane)
+    if key not in _recent:
+        while len(_recent) >= _RECENT:
+            _recent.popitem(last=False)
+        _recent[key] = _fit(plane, data)
+    _recent.move_to_end(key)
+    return _recent[key]
+
+
+def _fit(plane: Plane, data: TrainingSet) -> _Prepared:
+    started = time.perf_counter()
+    rows = data.folds[plane.fold]
+    train, queries = data.matrix[rows.train], data.matrix[rows.valid]
+    for _, step in preparation(data.columns, plane.scaler, plane.pca, data.seed, impute_all=False):
+        train = step.fit_transform(train)
+        queries = step.transform(queries)
+    train, queries = np.ascontiguousarray(train), np.ascontiguousarray(queries)
+    # Fitted with the largest k, `algorithm="auto"` chooses what it would choose for each k of the plane.
+    maker = KNeighborsClassifier if data.task == "classification" else KNeighborsRegressor
+    metric = {"metric": plane.metric, **({"p": plane.p} if plane.metric == "minkowski" else {})}
+    index = maker(n_neighbors=plane.n_neighbors, **metric).fit(train, data.target[rows.train])
+    values = data.target[rows.train]
+    if data.task == "classification":
+        classes, values = np.unique(values, return_inverse=True)
+        values = values.astype(np.min_scalar_type(len(classes)))
+    return _Prepared(index, queries, values, time.perf_counter() - started)
+
+
+def _search(prepared: _Prepared, plane: Plane, start: int, stop: int) -> neighbours.Neighbours:
+    return neighbours.find(prepared.index, prepared.queries[start:stop], plane.n_neighbors, prepared.values)
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread, whatever the machine: workers share its cores, and results must not depend on them."""
+    with (
+        _controller().limit(limits=1),
+        sklearn.config_context(working_memory=WORKING_MEMORY_MB),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+class KNNPlan:
+    """Which planes a space has, and which of them answer a trial."""
+
+    def __init__(self, space: Space, shape: Shape, *, exhaustive: bool) -> None:
+        self._shape = shape
+        dims = dimensions({**{name: DEFAULTS[name] for name in ("n_neighbors", "weights")}, **space})
+        self._ks: list[int] = sorted(int(k) for k in values_of(dims["n_neighbors"]) or ())
+        self._weightings: list[neighbours.Weighting] = list(dims["weights"])  # type: ignore[arg-type]
+        few_planes = all(values_of(dims[name]) is not None for name in ("p", "pca") if name in dims)
+        whole = few_planes and len(self._ks) * len(self._weightings) <= WHOLE_PLANE_ANSWERS
+        self._answers_whole_planes = exhaustive or whole
+        # Where k reaches half of the rows scikit-learn turns from a tree to brute force, and with it the order of equal
+        # distances; so the ks of a fold fall in two groups, each with a search of its own.
+        self._turns = [max(1, train // 2) for train, _ in shape.fold_rows]
+
+    def _plane(self, params: Params, fold: int) -> Plane:
+        settings = {**DEFAULTS, **params}
+        metric, p = settings["metric"], float(settings["p"])
+        if metric == "minkowski" and p in (1.0, 2.0):
+            metric = "manhattan" if p == 1.0 else "euclidean"
+        p = p if metric == "minkowski" else 2.0
+        largest = max(self._group(settings["n_neighbors"], fold))
+        return Plane(settings["scaler"], settings["pca"], metric, p, fold, largest)
+
+    def _group(self, k: int, fold: int) -> list[int]:
+        turn = bisect_left(self._ks, self._turns[fold])
+        return self._ks[:turn] if k < self._turns[fold] else self._ks[turn:]
+
+    def answers_of(self, params: Params) -> tuple[str, ...]:
+        """Return the answers of a trial, one a fold."""
+        k, weighting = _pair(params)
+        return tuple(answer_name(self._plane(params, f), k, weighting) for f in range(len(self._turns)))
+
+    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> list[ScorePlane]:
+        """Return one unit for each plane that a missing answer lies in."""
+        pairs: dict[Plane, dict[tuple[int, neighbours.Weighting], None]] = {}
+        for params in wanted:
+            k, weighting = _pair(params)
+            for fold in range(len(self._turns)):
+                plane = self._plane(params, fold)
+                if answer_name(plane, k, weighting) in missing:
+                    pairs.setdefault(plane, {})[(k, weighting)] = None
+        return [self._unit(plane, tuple(asked)) for plane, asked in pairs.items()]
+
+    def _unit(self, plane: Plane, asked: tuple[tuple[int, neighbours.Weighting], ...]) -> ScorePlane:
+        if self._answers_whole_planes:
+            group = self._group(plane.n_neighbors, plane.fold)
+            asked = tuple((k, weighting) for k in group for weighting in self._weightings)
+        n_train, n_valid = self._shape.fold_rows[plane.fold]
+        row_cost = _COSTS[plane.metric] * n_train * max(1, len(self._shape.columns))
+        cuts = neighbours.blocks(n_valid)
+        if len(cuts) == 1:
+            return ScorePlane(plane, asked, (), row_cost * n_valid)
+        needs = tuple(SearchBlock(plane, start, stop, row_cost * (stop - start)) for start, stop in cuts)
+        return ScorePlane(plane, asked, needs, row_cost * n_valid)
+
+
+class KNN:
+    """The family `knn`."""
+
+    name = "knn"
+    default_sampler = "grid"
+    conditions: ClassVar[Conditions] = {"p": ("metric", frozenset({"minkowski"}))}
+
+    def default_space(self, shape: Shape) -> Space:
+        """Return k up to 30, both weightings, two metrics and three scalers."""
+        return {
+            "n_neighbors": Range(1, min(30, shape.n_train_smallest)),
+            "weights": list(WEIGHTINGS),
+            "metric": ["euclidean", "manhattan"],
+            "scaler": ["standard", "quantile", "none"],
+        }
+
+    def checked_space(self, space: Space, shape: Shape, key: str) -> Space:
+        """Return the space with null written as `none`, after a look at every value."""
+        checked: Space = {}
+        for name, dimension in dimensions(space).items():
+            if name not in DEFAULTS:
+                raise JobError(f"{key}: knn has no parameter {name!r}.{did_you_mean(name, DEFAULTS)}")
+            checked[name] = _checked(f"{key}.{name}", name, dimension, shape)
+        if "p" in checked and "minkowski" not in _listed(checked.get("metric", "euclidean")):
+            raise JobError(f"{key}.p: p belongs to metric minkowski, which {key}.metric does not have")
+        return checked
+
+    def plan(self, space: Space, shape: Shape, *, exhaustive: bool) -> Plan:
+        """Return the planes of a checked space."""
+        return KNNPlan(space, shape, exhaustive=exhaustive)
+
+    def complexity(self, params: Params) -> float:
+        """Return how many settings differ from none: a scaler, a projection and a power are each one more."""
+        return float(sum(value not in (None, "none") for value in params.values()))
+
+    def estimator(self, params: Params, columns: Sequence[Column], task: Task, seed: int) -> Pipeline:
+        """Return preparation and model as one scikit-learn pipeline over encoded matrices."""
+        settings = {**DEFAULTS, **params}
+        maker = KNeighborsClassifier if task == "classification" else KNeighborsRegressor
+        metric = settings["metric"]
+        model = maker(
+            n_neighbors=settings["n_neighbors"],
+            weights=settings["weights"],
+            metric=metric,
+            **({"p": settings["p"]} if metric == "minkowski" else {}),
+        )
+        return Pipeline([*preparation(columns, settings["scaler"], settings["pca"], seed), ("knn", model)])
+
+
+def _pair(params: Params) -> tuple[int, neighbours.Weighting]:
+    """Return the two parameters that a plane answers all values of."""
+    settings = {**DEFAULTS, **params}
+    return settings["n_neighbors"], settings["weights"]
+
+
+def _listed(entry: object) -> list[Any]:
+    return entry if isinstance(entry, list) else [entry]
+
+
+def _checked(key: str, name: str, dimension: Dimension, shape: Shape) -> Range | list[Any]:
+    allowed: Mapping[str, Sequence[str]] = {"weights": WEIGHTINGS, "metric": METRICS, "scaler": SCALERS}
+    if name in allowed:
+        if isinstance(dimension, Range):
+            raise JobError(f"{key}: expected a list of {', '.join(allowed[name])}, found low and high")
+        values = ["none" if value is None and name == "scaler" else value for value in dimension]
+        for value in values:
+            if value not in allowed[name]:
+                raise JobError(f"{key}: no {name} {value!r}.{did_you_mean(value, allowed[name])}")
+        return values
+    values = [dimension.low, dimension.high] if isinstance(dimension, Range) else list(dimension)
+    if name == "pca":
+        values = ["none" if value is None else value for value in values]
+    for value in values:
+        _CHECKS[name](key, value, shape)
+    if name == "n_neighbors" and isinstance(dimension, Range) and not dimension.is_integer:
+        raise JobError(f"{key}: expected whole numbers, found step {dimension.step}")
+    return dimension if isinstance(dimension, Range) else values
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_k(key: str, value: Any, shape: Shape) -> None:
+    if not _is_whole(value) or value < 1:
+        raise JobError(f"{key}: expected whole numbers from 1 up, found {value!r}")
+    if value > shape.n_train_smallest:
+        raise JobError(
+            f"{key}: {value} neighbours, and the smallest training fold has {shape.n_train_smallest} rows; "
+            f"expected at most {shape.n_train_smallest}"
+        )
+
+
+def _check_p(key: str, value: Any, shape: Shape) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 1:
+        raise JobError(f"{key}: expected numbers from 1 up, found {value!r}")
+
+
+def _check_pca(key: str, value: Any, shape: Shape) -> None:
+    if value == "none":
+        return
+    if isinstance(value, float) and 0 < value < 1:
+        return
+    if not _is_whole(value) or value < 1:
+        raise JobError(f"{key}: expected none, a number of components, or a share between 0 and 1; found {value!r}")
+    widest = min(shape.n_train_smallest, len(shape.columns))
+    if value > widest and all(column.kind != "category" for column in shape.columns):
+        raise JobError(f"{key}: {value} components of {len(shape.columns)} columns; expected at most {widest}")
+
+
+_CHECKS = {"n_neighbors": _check_k, "p": _check_p, "pca": _check_pca}

@@ -1,0 +1,187 @@
+"""The end of a run: the winner refitted, the test rows opened once, and the files that the run is for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator import families, rundir
+from orchestrator.compose import Prepared
+from orchestrator.errors import RunError
+from orchestrator.execution.base import Executor
+from orchestrator.families.base import Failure
+from orchestrator.job import Comparator
+from orchestrator.ledger import Ledger, Record, TestOpened
+from orchestrator.results import leaderboard, model
+from orchestrator.results.leaderboard import Leaderboard, Row
+from orchestrator.results.model import Refitted, RefitUnit
+from orchestrator.search.state import SearchState
+from orchestrator.space import dimensions
+
+
+def finish(
+    prepared: Prepared,
+    path: Path,
+    ledger: Ledger,
+    records: Sequence[Record],
+    executor: Executor,
+    states: Sequence[SearchState],
+    board: Leaderboard,
+    manifest: dict[str, Any],
+) -> Mapping[str, float | None]:
+    """Refit the winner, open the test rows, and write what the run is for.
+
+    Args:
+        prepared: The job and its data.
+        path: The run directory.
+        ledger: Where the opening of the test rows is recorded.
+        records: What the ledger held when the search began.
+        executor: Where the models fit.
+        states: The searches.
+        board: Their leaderboard.
+        manifest: Gains the opening.
+
+    Returns:
+        Scores on the test rows, by model; None where there are no test rows.
+
+    Raises:
+        RunError: No trial completed, or a final fit failed.
+    """
+    best = board.best
+    if best is None or best.score is None:
+        write_board(path, board)
+        write_journals(path, states)
+        errors = [row.error for row in board.rows if row.error]
+        reason = (
+            f"all {len(errors)} trials failed, first with {errors[0]}"
+            if errors
+            else "no batch of trials finished in time"
+        )
+        raise RunError(f"no model was found: {reason}. See `orchestrator leaderboard {path}`")
+    openings = [r for r in records if isinstance(r, TestOpened)]
+    is_known = bool(openings) and openings[-1].best == best.trial and (path / rundir.BEST).exists()
+    units = {} if is_known else _refit_units(prepared, best)
+    shared = executor.share((prepared.data.train, prepared.data.test))
+    for unit in units.values():
+        executor.submit(unit, shared, [])
+    write_board(path, board)  # while the models fit
+    write_journals(path, states)
+    if is_known:
+        scores: Mapping[str, float | None] = openings[-1].scores
+    else:
+        refitted = _collected(executor, units)
+        scores = {name: one.test_score for name, one in refitted.items()}
+        ledger.append([TestOpened(best.trial, dict(scores))])
+        _write_best(path, prepared, best, refitted["best"])
+        if prepared.data.test is not None:
+            opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "best": best.trial, "scores": scores}
+            manifest["test"]["openings"].append(opening)
+    return scores
+
+
+def _refit_units(prepared: Prepared, best: Row) -> dict[str, RefitUnit]:
+    job, columns, task = prepared.job, prepared.data.train.columns, prepared.data.train.task
+
+    def estimator(family: str, params: Mapping[str, Any]) -> Any:
+        return families.find(family).estimator(dict(params), columns, task, job.seed)
+
+    units = {"best": RefitUnit("refit/best", estimator(best.family, best.params), keep=True)}
+    if prepared.data.test is None:
+        return units
+    units["dummy"] = RefitUnit("refit/dummy", model.dummy(task), keep=False)
+    for comparator in job.comparators:
+        name = _comparator_name(comparator)
+        units[name] = RefitUnit(f"refit/{name}", estimator(comparator.family, comparator.params), keep=False)
+    return units
+
+
+def _collected(executor: Executor, units: Mapping[str, RefitUnit]) -> dict[str, Refitted]:
+    names = {unit.id: name for name, unit in units.items()}
+    found: dict[str, Refitted] = {}
+    while len(found) < len(units):
+        for done in executor.completed(1.0):
+            if done.unit_id not in names:
+                continue  # a straggler of the search that time ended
+            name = names[done.unit_id]
+            if isinstance(done.outcome, Failure):
+                raise RunError(f"the final fit of {name!r} failed: {done.outcome.code}: {done.outcome.message}")
+            found[name] = executor.fetch(done.payload)
+    return {name: found[name] for name in units}
+
+
+def _comparator_name(comparator: Comparator) -> str:
+    params = ", ".join(f"{name}={value}" for name, value in comparator.params.items())
+    return comparator.name or f"{comparator.family}({params})"
+
+
+def write_board(path: Path, board: Leaderboard) -> None:
+    """Write the leaderboard's three files, and `trials.parquet`, the same rows in the order they were proposed."""
+    table = board.to_arrow()
+    by_number = [(row.order, row.number, i) for i, row in enumerate(board.rows)]
+    trials = table.take([i for _, _, i in sorted(by_number)]).drop_columns(["rank", "ci_low", "ci_high", "ties_leader"])
+    rundir.write(path / "trials.parquet", _parquet(trials))
+    rundir.write(path / "leaderboard.parquet", _parquet(table))
+    rundir.write(path / "leaderboard.csv", leaderboard.as_csv(table, board.metric))
+    rundir.write(path / "leaderboard.md", leaderboard.as_markdown(table, board.metric))
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def write_journals(path: Path, states: Sequence[SearchState]) -> None:
+    """Write each search as a journal that optuna-dashboard opens."""
+    from orchestrator.search.study import write_journal  # Optuna, which `results` and a quick start do without
+
+    for state in states:
+        results = [state.results[n] for n in sorted(state.results)]
+        spaces = [dimensions(generation.space) for generation in state.generations]
+        write_journal(path / rundir.STUDY / f"{state.spec.name}.journal", state.spec.name, results, spaces)
+
+
+def _write_best(path: Path, prepared: Prepared, best: Row, refitted: Refitted) -> None:
+    assert refitted.model is not None
+    facts = {
+        "trial": best.trial,
+        "params": dict(best.params),
+        "metric": prepared.job.metric,
+        "score": best.score,
+        "test_score": refitted.test_score,
+    }
+    partial = path / (rundir.BEST + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save(partial, refitted.model, prepared.data.signature, facts, _card(prepared, best, refitted))
+    shutil.rmtree(path / rundir.BEST, ignore_errors=True)
+    partial.rename(path / rundir.BEST)
+
+
+def _card(prepared: Prepared, best: Row, refitted: Refitted) -> str:
+    job, signature = prepared.job, prepared.data.signature
+    name, value = leaderboard.plain_score(job.metric or "", best.score or 0.0)
+    tested = ""
+    if refitted.test_score is not None:
+        shown = leaderboard.plain_score(job.metric or "", refitted.test_score)[1]
+        tested = (
+            f"- {name} on {len(prepared.data.test.target) if prepared.data.test else 0} sealed test rows: {shown:.4f}\n"
+        )
+    columns = "".join(f"- `{c.name}` ({c.type})\n" for c in signature.columns)
+    return (
+        f"# {job.name}: {best.family}\n\n"
+        f"Predicts `{signature.target}` ({signature.task}). Chosen as trial `{best.trial}` of {job.name}, refitted on "
+        f"{len(prepared.data.train.target)} training rows.\n\n"
+        f"- configuration: `{leaderboard.params_json(best.params)}`\n"
+        f"- {name} in cross-validation: {value:.4f} ± {best.score_std or 0.0:.4f} (standard deviation over folds; the "
+        f"best of many, so it flatters)\n{tested}"
+        f"- data fingerprint: `{prepared.data.fingerprint}`\n\n## Inputs\n\n{columns}\n"
+        '## Use\n\n```python\nfrom orchestrator import Model\n\nmodel = Model.load("best")\n'
+        "model.predict(table)  # an Arrow table or a pandas frame\n```\n"
+    )

@@ -1,0 +1,208 @@
+"""The leaderboard: one row a trial, ranked by fixed rules, and its formats. A pure function of results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+DECIMALS = 12
+"""Scores compare after rounding to so many decimals: sums in another order differ further behind."""
+STATES = ("completed", "pruned", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One trial, before it is ranked.
+
+    Attributes:
+        trial: `<search>/<number>`.
+        search: The search's name.
+        family: The model family.
+        order: Place of the search among those of the job; the dummy's is -1.
+        number: The trial's number in its search.
+        state: One of STATES.
+        score: As scikit-learn's scorer gives it, higher is better; None where there is none.
+        score_std: Standard deviation over folds (ddof=0).
+        fit_time_s: Seconds of fitting over all folds, the trial's share.
+        predict_time_s: Seconds of predicting, likewise.
+        params: The configuration.
+        error: `<code>: <message>` of a failed trial.
+        complexity: Ties within a search's family go to the lower.
+    """
+
+    trial: str
+    search: str
+    family: str
+    order: int
+    number: int
+    state: str
+    score: float | None
+    score_std: float | None
+    fit_time_s: float | None
+    predict_time_s: float | None
+    params: Mapping[str, Any]
+    error: str | None = None
+    complexity: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """Ranked rows. `metric` is the scorer's name, `family_order` of the rows their declared order."""
+
+    rows: tuple[Row, ...]
+    ranks: tuple[int, ...]
+    metric: str
+
+    @property
+    def best(self) -> Row | None:
+        """The first completed row that is not the dummy."""
+        return next((row for row in self.rows if row.family != "dummy" and row.state == "completed"), None)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the board with its documented columns, then one `param_<name>` column a parameter."""
+        columns: dict[str, pa.Array] = {
+            "rank": pa.array(self.ranks, pa.int64()),
+            "trial": pa.array([row.trial for row in self.rows], pa.string()),
+            "search": pa.array([row.search for row in self.rows], pa.string()),
+            "family": pa.array([row.family for row in self.rows], pa.string()),
+            "state": pa.array([row.state for row in self.rows], pa.string()),
+            "score": pa.array([row.score for row in self.rows], pa.float64()),
+            "score_std": pa.array([row.score_std for row in self.rows], pa.float64()),
+            "ci_low": pa.nulls(len(self.rows), pa.float64()),
+            "ci_high": pa.nulls(len(self.rows), pa.float64()),
+            "ties_leader": pa.nulls(len(self.rows), pa.bool_()),
+            "fit_time_s": pa.array([row.fit_time_s for row in self.rows], pa.float64()),
+            "predict_time_s": pa.array([row.predict_time_s for row in self.rows], pa.float64()),
+            "params": pa.array([params_json(row.params) for row in self.rows], pa.string()),
+            "error": pa.array([row.error for row in self.rows], pa.string()),
+        }
+        names = sorted({name for row in self.rows for name in row.params})
+        for name in names:
+            columns[f"param_{name}"] = _typed([row.params.get(name) for row in self.rows])
+        return pa.table(columns)
+
+    def to_pandas(self) -> Any:
+        """Return the board as a pandas frame."""
+        return self.to_arrow().to_pandas()
+
+    def __repr__(self) -> str:
+        return as_table(self.to_arrow(), self.metric, top=10)
+
+
+def ranked(rows: Sequence[Row], metric: str) -> Leaderboard:
+    """Rank rows: completed, pruned, failed; by score; equal scores by the simpler model, then by trial number.
+
+    Rows of equal standing in all but their trial number keep distinct ranks; failed rows share the last one.
+    """
+
+    def key(row: Row) -> tuple[Any, ...]:
+        score = -round(row.score, DECIMALS) if row.score is not None else math.inf
+        return (STATES.index(row.state), score, row.order, row.complexity, row.number)
+
+    ordered = sorted(rows, key=key)
+    n_ranked = sum(row.state != "failed" for row in ordered)
+    ranks = tuple(min(place, n_ranked + 1) for place in range(1, len(ordered) + 1))
+    return Leaderboard(tuple(ordered), ranks, metric)
+
+
+def params_json(params: Mapping[str, Any]) -> str:
+    """Return a configuration as one line of JSON, keys sorted."""
+    return json.dumps(dict(params), sort_keys=True, ensure_ascii=False)
+
+
+def _typed(values: Sequence[Any]) -> pa.Array:
+    """Return a column of one Arrow type; a JSON string a value where types differ."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and len(kinds) == 2:
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    if len(kinds) > 1:
+        return pa.array([None if v is None else json.dumps(v) for v in values], pa.string())
+    return pa.array(values) if kinds else pa.nulls(len(values), pa.string())
+
+
+def plain_score(metric: str, score: float) -> tuple[str, float]:
+    """Return a metric's plain name and value, as people read it: `neg_log_loss`, -0.3 is `log_loss`, 0.3."""
+    return (metric.removeprefix("neg_"), -score + 0.0) if metric.startswith("neg_") else (metric, score)
+
+
+def as_table(board: pa.Table, metric: str, top: int | None = None) -> str:
+    """Return the board as aligned text, without the columns that are empty or that repeat others."""
+    header, body = _readable(board, metric, top)
+    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+    right = [_is_numeric(column) for column in zip(*body, strict=True)] if body else [False] * len(header)
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)).rstrip()
+
+    return "\n".join(line(cells) for cells in [header, *body])
+
+
+def as_markdown(board: pa.Table, metric: str, top: int | None = None) -> str:
+    """Return the board as a Markdown table."""
+    header, body = _readable(board, metric, top)
+    escaped = [[cell.replace("|", "\\|") for cell in cells] for cells in body]
+    lines = [header, ["---"] * len(header), *escaped]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def as_csv(board: pa.Table, metric: str, top: int | None = None) -> str:
+    """Return the board as CSV, all columns, numbers to their last digit."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(board.column_names)
+    for values in board.slice(0, top).to_pylist():
+        writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in values.values()])
+    return out.getvalue()
+
+
+def as_json(board: pa.Table, metric: str, top: int | None = None) -> str:
+    """Return the board as a JSON list of objects; `params` is an object, not a string."""
+    rows = board.slice(0, top).to_pylist()
+    for row in rows:
+        row["params"] = json.loads(row["params"])
+    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[pa.Table, str, int | None], str]] = {
+    "table": as_table,
+    "json": as_json,
+    "csv": as_csv,
+    "md": as_markdown,
+}
+
+
+def _readable(board: pa.Table, metric: str, top: int | None) -> tuple[list[str], list[list[str]]]:
+    rows = board.slice(0, top).to_pylist()
+    hidden = {"search", "family", "state", "score", "score_std", "params"}
+    params = [n for n in board.column_names if n.startswith("param_")]
+    rest = [n for n in board.column_names if n not in {"rank", "trial", *hidden, *params}]
+    shown = [n for n in rest if any(row[n] is not None for row in rows)]
+    name, _ = plain_score(metric, 0.0)
+    header = ["rank", "trial", name, "± std", *(n.removeprefix("param_") for n in params), *shown]
+    body = []
+    for row in rows:
+        score = "-" if row["score"] is None else f"{plain_score(metric, row['score'])[1]:.4f}"
+        std = "-" if row["score_std"] is None else f"{row['score_std']:.4f}"
+        cells = [str(row["rank"]), row["trial"], score, std]
+        body.append([*cells, *(_cell(row[n]) for n in params), *(_cell(row[n]) for n in shown)])
+    return header, body
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("\n", " ")
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    return all(cell == "-" or cell.replace(".", "", 1).lstrip("-").replace("e-", "").isdigit() for cell in cells)

@@ -1,0 +1,183 @@
+"""A run's directory: where it lies, what its files are called, and how they are written without being half-written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import JobError, RunError, did_you_mean
+
+JOB, MANIFEST, LEDGER, LOG = "job.yaml", "manifest.json", "ledger", "log.jsonl"
+BEST, STUDY = "best", "study"
+SPARE_BYTES = 4 << 20
+RECORDED_PACKAGES = ("numpy", "scipy", "scikit-learn", "optuna", "pyarrow", "ray", "skops")
+
+
+def home() -> tuple[Path, str | None]:
+    """Return the folder that holds `runs/`, and a remark where it is not the obvious one."""
+    named = os.environ.get("ORCHESTRATOR_HOME")
+    if named:
+        return Path(named).expanduser(), None
+    here = Path.cwd()
+    if "working_dir_files" in here.parts:  # a Ray job's unpacked working directory, which Ray may delete
+        return Path.home(), f"runs are kept in {Path.home() / 'runs'}, since Ray may delete {here}"
+    return here, None
+
+
+def create(job_name: str, out: str | Path | None, needed_bytes: int) -> Path:
+    """Make a new, empty run directory.
+
+    Args:
+        job_name: Names it, together with the time.
+        out: Where to make it instead; it must not exist.
+        needed_bytes: What the run will write, about.
+
+    Raises:
+        JobError: It exists, cannot be made, or the disk has no room.
+    """
+    if out is not None:
+        path = Path(out).expanduser().absolute()
+        if path.exists():
+            raise JobError(f"--out: {path} exists; expected a new directory, or `orchestrator resume {path}`")
+    else:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        base = home()[0] / "runs" / f"{job_name}-{stamp}"
+        path, again = base, 1
+        while path.exists():
+            again += 1
+            path = base.with_name(f"{base.name}-{again}")
+    existing = next(parent for parent in path.parents if parent.exists())
+    try:
+        path.mkdir(parents=True)
+        free = shutil.disk_usage(path).free
+        (path / LEDGER).mkdir()
+    except OSError as error:
+        _remove(path, existing)
+        raise JobError(f"--out: {path} cannot be made: {error.strerror}; choose another place") from None
+    if free < needed_bytes + SPARE_BYTES:
+        _remove(path, existing)
+        raise JobError(
+            f"--out: {free / 1e6:.1f} MB are free at {path}, and the run needs about "
+            f"{(needed_bytes + SPARE_BYTES) / 1e6:.1f} MB; make room or choose another place"
+        )
+    return path
+
+
+def _remove(path: Path, existing: Path) -> None:
+    """Remove a directory that was just made, with the parents that were made for it."""
+    shutil.rmtree(path, ignore_errors=True)
+    for parent in path.parents:
+        if parent == existing:
+            return
+        try:
+            parent.rmdir()
+        except OSError:
+            return
+
+
+def discard(path: Path) -> None:
+    """Remove a run directory in which nothing was run."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def find(run: str) -> Path:
+    """Return the directory that RUN means: a path, a name below `runs/`, or `latest`.
+
+    Raises:
+        JobError: There is none.
+    """
+    runs = home()[0] / "runs"
+    known = {path.parent.name: path.parent for path in runs.glob(f"*/{JOB}")}
+    if run == "latest":
+        if not known:
+            raise JobError(f"there is no run in {runs} yet; expected one made by `orchestrator run JOB`")
+        return max(known.values(), key=lambda path: (path / LEDGER).stat().st_ctime_ns)
+    given = Path(run).expanduser()
+    if (given / JOB).exists():
+        return given.absolute()
+    if run in known:
+        return known[run]
+    raise JobError(f"no run {run!r}: neither a run directory nor a name in {runs}.{did_you_mean(run, known)}")
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        RunError: The disk is full or cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        hint = "; make room, then resume" if error.errno == errno.ENOSPC else ""
+        raise RunError(f"{path} cannot be written: {error.strerror}{hint}") from None
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest as a whole."""
+    write(path / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read the manifest.
+
+    Raises:
+        JobError: There is none.
+        RunError: It is damaged.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise JobError(f"{path} has no {MANIFEST}; expected a run directory") from None
+    except ValueError as error:
+        raise RunError(f"{path / MANIFEST} is damaged: {error}") from None
+    return manifest
+
+
+def log(path: Path, event: str, **facts: object) -> None:
+    """Add a line to the run's log. A log that cannot be written stops nothing."""
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
+    try:
+        with open(path / LOG, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+    except OSError:
+        return
+
+
+def surroundings() -> dict[str, Any]:
+    """Return what a result may depend on beside the job: versions, machine, instruction set."""
+    return {
+        "versions": {"python": platform.python_version(), **{n: metadata.version(n) for n in RECORDED_PACKAGES}},
+        "hardware": {
+            "machine": platform.machine(),
+            "system": f"{platform.system()} {platform.release()}",
+            "cpus": os.cpu_count(),
+            "cpu": _cpu_model(),
+            "byte_order": sys.byteorder,
+        },
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
+    except OSError:
+        return platform.processor() or "unknown"

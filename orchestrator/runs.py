@@ -1,0 +1,387 @@
+"""The composition root: from a job to its parts, and from the parts to a run, a resumed run, a plan or a check."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from orchestrator import compose, rundir
+from orchestrator import job as jobs
+from orchestrator.compose import Prepared, answers_of, first_generations, new_generations, prepare, states_of
+from orchestrator.data.checks import Finding
+from orchestrator.data.encode import Signature
+from orchestrator.data.load import LoadedData
+from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
+from orchestrator.execution.base import Executor
+from orchestrator.families.base import Answer, Shape
+from orchestrator.finish import finish, write_board, write_journals
+from orchestrator.job import Job
+from orchestrator.ledger import Ledger, Record, read
+from orchestrator.results.leaderboard import Leaderboard
+from orchestrator.results.model import Model
+from orchestrator.search.loop import Ending, Progress, SearchLoop
+from orchestrator.search.plan import WorkPlan
+from orchestrator.search.state import SearchState
+from orchestrator.search.trial import result_of
+from orchestrator.space import is_superset
+from orchestrator.version import __version__
+
+ExecutorName = Literal["ray", "inline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run gave.
+
+    Attributes:
+        path: The run directory.
+        leaderboard: All trials, ranked.
+        test_scores: Scores on the sealed test rows, by model: `best`, `dummy` and the comparators' names.
+        ending: `finished`, or `time` where the budget ended it.
+    """
+
+    path: Path
+    leaderboard: Leaderboard
+    test_scores: Mapping[str, float | None]
+    ending: Ending
+
+    @property
+    def best(self) -> Model:
+        """The best model, refitted on all training rows; loaded from the run directory at each call."""
+        return Model.load(self.path / rundir.BEST)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSearch:
+    """What one search would do: trials and work units, for all of its trials or (`first_batch`) for its first batch."""
+
+    name: str
+    sampler: str
+    n_trials: int
+    n_units: int
+    n_parts: int
+    cpu_s: float
+    first_batch: bool
+
+
+def run(
+    job: Job,
+    out: str | Path | None = None,
+    *,
+    executor: ExecutorName = "ray",
+    address: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_start: Callable[[Path, Prepared], None] = lambda path, prepared: None,
+    base: Path | None = None,
+) -> Result:
+    """Run a job from beginning to end.
+
+    Args:
+        job: The job.
+        out: The run directory; a new one below `runs/` by default.
+        executor: `ray`, or `inline` for this process.
+        address: A Ray cluster; by default the one this process is connected to, else RAY_ADDRESS, else this machine.
+        on_progress: Told how far the run is.
+        on_start: Told the run directory and the prepared job before anything is trained.
+        base: The folder that relative paths of the job resolve against first; the working directory by default.
+
+    Raises:
+        JobError: The job is wrong; nothing was written.
+        DataError: The data failed a check; nothing was written.
+        RunError: The run failed, or found no model.
+        Interrupted: SIGINT or SIGTERM came; what was finished is saved.
+    """
+    prepared = prepare(jobs.located(job, base or Path.cwd()))
+    path = rundir.create(job.name, out, _needed_bytes(prepared.data))
+    try:
+        rundir.write(path / rundir.JOB, jobs.to_yaml(prepared.job))
+        rundir.write_manifest(path, _first_manifest(prepared, executor))
+    except RunError as error:
+        rundir.discard(path)
+        raise JobError(f"--out: {error}") from None
+    on_start(path, prepared)
+    opened = first_generations(prepared.job)
+    with Ledger(path / rundir.LEDGER) as ledger:
+        ledger.append(opened)
+        return _run(prepared, path, ledger, opened, executor, address, on_progress)
+
+
+def resume(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    executor: ExecutorName = "ray",
+    address: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_start: Callable[[Path, Prepared], None] = lambda path, prepared: None,
+) -> Result:
+    """Go on with a run where it stopped, or with a larger budget or a wider space.
+
+    Args:
+        path: The run directory.
+        overrides: Changes as `KEY=VALUE`: of budget, resources, trials, or a space (to a superset).
+        executor: As for `run`.
+        address: As for `run`.
+        on_progress: As for `run`.
+        on_start: As for `run`.
+
+    Raises:
+        JobError: A change is not one that a resumed run may make.
+        DataError: The data are not those that the run began with.
+        RunError: The run is in use, failed, or found no model.
+        Interrupted: As for `run`.
+    """
+    before = stored_job(path)
+    changed = jobs.from_dict(jobs.with_overrides(jobs.to_dict(before), overrides), str(path / rundir.JOB))
+    _check_changes(before, changed)
+    with Ledger(path / rundir.LEDGER) as ledger:
+        manifest = rundir.read_manifest(path)
+        prepared = prepare(changed)
+        if prepared.data.fingerprint != manifest["data"]["fingerprint"]:
+            raise DataError(
+                f"data.path: {changed.data.path} has changed since the run began (its fingerprint was "
+                f"{manifest['data']['fingerprint']}, and is {prepared.data.fingerprint}); start a new run"
+            )
+        records = list(read(path / rundir.LEDGER))
+        opened = new_generations(before, prepared, records)
+        if prepared.job != before:
+            rundir.write(path / rundir.JOB, jobs.to_yaml(prepared.job))
+        ledger.append(opened)
+        on_start(path, prepared)
+        return _run(prepared, path, ledger, [*records, *opened], executor, address, on_progress)
+
+
+def _check_changes(before: Job, after: Job) -> None:
+    """Refuse changes that would make the old trials another search's."""
+    for f in dataclasses.fields(Job):
+        if f.name in ("budget", "resources", "searches"):
+            continue
+        if getattr(before, f.name) != getattr(after, f.name):
+            raise JobError(
+                f"--set {f.name}: a resumed run keeps it; only budget, resources, trials and a wider space may change. "
+                "Start a new run"
+            )
+    if len(before.searches) != len(after.searches):
+        raise JobError("--set searches: a resumed run keeps its searches; start a new run")
+    for number, (old, new) in enumerate(zip(before.searches, after.searches, strict=True)):
+        key = f"--set searches.{number}"
+        if dataclasses.replace(old, trials=None, space=None) != dataclasses.replace(new, trials=None, space=None):
+            raise JobError(f"{key}: a resumed run keeps its searches; only trials and a wider space may change")
+        if not is_superset(new.space or {}, old.space or {}):
+            raise JobError(f"{key}.space: a resumed run's space must contain the old one; start a new run for another")
+
+
+def stored_job(path: Path) -> Job:
+    """Return the resolved job of a run directory."""
+    text = (path / rundir.JOB).read_text(encoding="utf-8")
+    return jobs.from_dict(jobs.parse_yaml(text, rundir.JOB), str(path / rundir.JOB))
+
+
+def _needed_bytes(data: LoadedData) -> int:
+    return 2 * data.train.matrix.nbytes
+
+
+def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
+    data, shape = prepared.data, prepared.shape
+    n_test = 0 if data.test is None else len(data.test.target)
+    return {
+        "schema_version": 1,
+        "orchestrator": __version__,
+        "job": prepared.job.name,
+        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "state": "running",
+        "exit_code": None,
+        "executor": executor,
+        "seed": prepared.job.seed,
+        "reproducible": all(search.schedule == "batch" for search in prepared.job.searches),
+        "metric": prepared.job.metric,
+        "data": {
+            "fingerprint": data.fingerprint,
+            "schema": data.schema,
+            "rows": {"train": len(data.train.target), "test": n_test},
+            "signature": data.signature.to_dict(),
+            "fold_rows": [list(rows) for rows in shape.fold_rows],
+            "key": shape.key,
+        },
+        "dummy": list(prepared.dummy),
+        "warnings": [f"{f.code}: {f.message}" for f in data.findings],
+        "timings": {"search_s": 0.0, "sessions": []},
+        "test": {"openings": []},
+        **rundir.surroundings(),
+    }
+
+
+def _executor(name: ExecutorName, address: str | None, job: Job) -> Executor:
+    if name == "inline":
+        from orchestrator.execution.inline import InlineExecutor
+
+        return InlineExecutor(job.resources.trial_timeout_s)
+    if name != "ray":
+        raise JobError(f"--executor: no executor {name!r}; expected ray or inline")
+    from orchestrator.execution.ray_executor import RayExecutor
+
+    return RayExecutor(
+        address, max_concurrent=job.resources.max_concurrent, unit_timeout_s=job.resources.trial_timeout_s
+    )
+
+
+def _run(
+    prepared: Prepared,
+    path: Path,
+    ledger: Ledger,
+    records: Sequence[Record],
+    executor_name: ExecutorName,
+    address: str | None,
+    on_progress: Callable[[Progress], None],
+) -> Result:
+    job, data = prepared.job, prepared.data
+    manifest = rundir.read_manifest(path)
+    manifest.update(state="running", exit_code=None)
+    rundir.write_manifest(path, manifest)
+    rundir.log(path, "started", executor=executor_name)
+    started = time.monotonic()
+    session: dict[str, float] = {}
+    try:
+        with _stop_signals() as should_stop, _closing(_executor(executor_name, address, job)) as executor:
+            session["startup_s"] = round(time.monotonic() - started, 6)
+            states, answers = states_of(job, prepared.shape, records), answers_of(records)
+            spent, began = float(manifest["timings"]["search_s"]), time.monotonic()
+            limit_s = job.budget.time_s if job.budget.time_s is not None else math.inf
+            loop = SearchLoop(
+                states,
+                answers,
+                ledger,
+                executor,
+                executor.share(data.train),
+                seconds_left=lambda: limit_s - spent - (time.monotonic() - began),
+                should_stop=should_stop,
+                on_progress=on_progress,
+            )
+            try:
+                ending = loop.run()
+            finally:
+                session["search_s"] = round(time.monotonic() - began, 6)
+                manifest["timings"]["search_s"] = round(spent + session["search_s"], 6)
+            results = [r for s in states for r in (s.settled() if ending == "time" else s.results.values())]
+            board = compose.board_of(job, results, prepared.dummy)
+            if ending == "interrupted":
+                write_board(path, board)
+                write_journals(path, states)
+                raise Interrupted(
+                    f"interrupted after {len(results)} trials, which are saved; go on with: orchestrator resume {path}"
+                )
+            scores = finish(prepared, path, ledger, records, executor, states, board, manifest)
+            result = Result(path, board, scores, ending)
+    except OrchestratorError as error:
+        state = "interrupted" if isinstance(error, Interrupted) else "failed"
+        _end(path, manifest, state, error.exit_code, session, str(error))
+        raise
+    except BaseException as error:
+        _end(path, manifest, "failed", 1, session, f"{type(error).__name__}: {error}")
+        raise
+    _end(path, manifest, "finished" if result.ending == "finished" else "time", 0, session, None)
+    return result
+
+
+def _end(
+    path: Path, manifest: dict[str, Any], state: str, exit_code: int, session: Mapping[str, float], error: str | None
+) -> None:
+    manifest.update(state=state, exit_code=exit_code, error=error)
+    manifest["timings"]["sessions"].append({"ended": datetime.now(UTC).isoformat(timespec="seconds"), **session})
+    try:
+        rundir.write_manifest(path, manifest)
+    except RunError:
+        if exit_code == 0:
+            raise
+    rundir.log(path, "ended", state=state, exit_code=exit_code, error=error)
+
+
+@contextmanager
+def _closing(executor: Executor) -> Iterator[Executor]:
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one acts as it did before."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
+    """Return a run's leaderboard as its ledger has it now, without reading the data; finished or not."""
+    job, manifest = stored_job(path), rundir.read_manifest(path)
+    described = manifest["data"]
+    signature = Signature.from_dict(described["signature"])
+    shape = Shape(described["key"], tuple((t, v) for t, v in described["fold_rows"]), signature.columns, signature.task)
+    records = list(read(path / rundir.LEDGER))
+    states, answers = states_of(job, shape, records), answers_of(records)
+    for state in states:
+        for trial in state.activate():
+            names = state.generations[trial.generation].plan.answers_of(trial.params)
+            if all(name in answers for name in names):
+                state.results[trial.number] = result_of(trial, names, answers)
+    results = [r for s in states for r in (s.settled() if manifest["state"] == "time" else s.results.values())]
+    return compose.board_of(job, results, (manifest["dummy"][0], manifest["dummy"][1])), states
+
+
+def plan(prepared: Prepared) -> list[PlannedSearch]:
+    """Return what each search would do. Trains nothing; a search that looks back is planned up to its first batch."""
+    planned = []
+    opened = first_generations(prepared.job)
+    for search, state in zip(prepared.job.searches, states_of(prepared.job, prepared.shape, opened), strict=True):
+        work = WorkPlan({})
+        n_units = n_parts = 0
+        cpu_s = 0.0
+        while len(state.trials) < min(state.spec.limit, 100_000) and (batch := state.propose()) is not None:
+            plan_of = state.generations[0].plan
+            work.want(plan_of, [(t.params, plan_of.answers_of(t.params)) for t in state.activate()])
+            del batch
+            if state.spec.looks_back:
+                break
+        while work.n_ready:
+            unit, _ = work.next_ready()
+            done = {} if not unit.answers else dict.fromkeys(unit.answers, Answer(0.0, 0.0, 0.0))
+            work.finish(unit.id, done, None)
+            n_units += bool(unit.answers)
+            n_parts += 1
+            cpu_s += 0.0 if unit.needs else unit.cost
+        first_only = state.spec.looks_back and state.spec.limit > state.n_active
+        planned.append(
+            PlannedSearch(state.spec.name, search.sampler or "", state.n_active, n_units, n_parts, cpu_s, first_only)
+        )
+    return planned
+
+
+def check(job: Job, base: Path | None = None) -> tuple[Prepared, tuple[Finding, ...]]:
+    """Look at job and data alone; return what was found beside errors, which are raised."""
+    prepared = prepare(jobs.located(job, base or Path.cwd()))
+    return prepared, prepared.data.findings

@@ -1,0 +1,176 @@
+"""The search loop: ask, plan, submit, record, tell. It decides and never computes; clock and executor are given."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.execution.base import Completion, Executor, Handle
+from orchestrator.families.base import Failure
+from orchestrator.ledger import Ledger, Record, UnitFailed, unit_finished
+from orchestrator.search.plan import Outcome, WorkPlan
+from orchestrator.search.state import SearchState
+from orchestrator.search.trial import Result, Trial, result_of
+
+POLL_S = 0.5
+
+Ending = Literal["finished", "time", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is; `n_expected` is infinite where only time ends it."""
+
+    n_finished: int
+    n_failed: int
+    n_expected: float
+    n_units_done: int
+    n_units_running: int
+    best: Result | None
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenTrial:
+    """A trial whose answers are not all known."""
+
+    state: SearchState
+    trial: Trial
+    names: Sequence[str]
+    missing: set[str]
+
+
+class SearchLoop:
+    """Runs searches to their end: every trial within its limit, the deadline, or a request to stop.
+
+    Args:
+        states: The searches, new or replayed from a ledger.
+        answers: The answers known so far, by name; filled as the loop goes.
+        ledger: Where every proposal and outcome is made durable before anything follows from it.
+        executor: Where units run.
+        data: The executor's handle of the training set.
+        seconds_left: How long the search may still go on.
+        should_stop: Whether to leave off now.
+        on_progress: Told after every change.
+    """
+
+    def __init__(
+        self,
+        states: Sequence[SearchState],
+        answers: dict[str, Outcome],
+        ledger: Ledger,
+        executor: Executor,
+        data: Handle,
+        *,
+        seconds_left: Callable[[], float] = lambda: math.inf,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self._states = states
+        self._work = WorkPlan(answers)
+        self._ledger = ledger
+        self._executor = executor
+        self._data = data
+        self._seconds_left = seconds_left
+        self._should_stop = should_stop
+        self._on_progress = on_progress
+        self._waiting: dict[str, list[_OpenTrial]] = {}
+        self._units_done = 0
+        self._n_failed = 0
+        self._best: Result | None = None
+
+    def run(self) -> Ending:
+        """Run until nothing is left to do, time is up, or a stop is asked for."""
+        ending: Ending = "finished"
+        while True:
+            self._ask()
+            self._submit()
+            self._report()
+            if not self._work.n_submitted:
+                break
+            self._take_in(self._executor.completed(max(0.0, min(POLL_S, self._seconds_left()))))
+            if self._should_stop():
+                ending = "interrupted"
+                break
+            if self._seconds_left() <= 0:
+                ending = "time"
+                break
+        self._report()
+        return ending
+
+    def _ask(self) -> None:
+        """Let searches propose, make the proposals durable, and plan them, until work is at hand."""
+        while not self._should_stop() and self._seconds_left() > 0:
+            proposed: list[Record] = []
+            n_slots = self._executor.capacity()
+            for state in self._states:
+                if state.may_propose(n_slots) and self._work.n_ready <= 4 * n_slots:
+                    batch = state.propose()
+                    proposed += [batch] if batch is not None else []
+            self._ledger.append(proposed)
+            fresh = [(state, trial) for state in self._states for trial in state.activate()]
+            if not fresh:
+                return
+            for (state, generation), group in itertools.groupby(fresh, key=lambda one: (one[0], one[1].generation)):
+                self._want(state, generation, [trial for _, trial in group])
+
+    def _want(self, state: SearchState, generation: int, trials: Sequence[Trial]) -> None:
+        """Plan trials; what is known already is answered at once."""
+        plan = state.generations[generation].plan
+        wanted = [(trial.params, plan.answers_of(trial.params)) for trial in trials]
+        self._work.want(plan, wanted)
+        for trial, (_, names) in zip(trials, wanted, strict=True):
+            missing = {name for name in names if name not in self._work.answers}
+            waiting = _OpenTrial(state, trial, names, missing)
+            for name in missing:
+                self._waiting.setdefault(name, []).append(waiting)
+            if not missing:
+                self._settle(waiting)
+
+    def _submit(self) -> None:
+        n_slots = self._executor.capacity()
+        while self._work.n_ready and self._work.n_submitted < n_slots:
+            unit, inputs = self._work.next_ready()
+            self._executor.submit(unit, self._data, inputs)
+
+    def _take_in(self, completions: Sequence[Completion]) -> None:
+        """Make outcomes durable, then tell them."""
+        records: list[Record] = []
+        learned: list[str] = []
+        for done in completions:
+            outcome = done.outcome if isinstance(done.outcome, Failure) else done.outcome.answers
+            for unit in self._work.finish(done.unit_id, outcome, done.payload):
+                if isinstance(outcome, Failure):
+                    records.append(UnitFailed(unit.id, list(unit.answers), outcome.code, outcome.message))
+                else:
+                    records.append(unit_finished(unit.id, outcome))
+                learned += unit.answers
+            self._units_done += 1
+        self._ledger.append(records)
+        for name in learned:
+            for waiting in self._waiting.pop(name, []):
+                waiting.missing.discard(name)
+                if not waiting.missing:
+                    self._settle(waiting)
+
+    def _settle(self, waiting: _OpenTrial) -> None:
+        result = result_of(waiting.trial, waiting.names, self._work.answers)
+        waiting.state.results[waiting.trial.number] = result
+        self._n_failed += result.state == "failed"
+        best = self._best.score if self._best is not None and self._best.score is not None else -math.inf
+        if result.score is not None and result.score > best:
+            self._best = result
+
+    def _report(self) -> None:
+        self._on_progress(
+            Progress(
+                n_finished=sum(len(state.results) for state in self._states),
+                n_failed=self._n_failed,
+                n_expected=sum(state.n_expected for state in self._states),
+                n_units_done=self._units_done,
+                n_units_running=self._work.n_submitted,
+                best=self._best,
+            )
+        )

@@ -1,0 +1,232 @@
+"""Proposals by Optuna's samplers, and the journal that optuna-dashboard opens. The only file that knows Optuna.
+
+A batch of proposals is a pure function of the job's seed, the search's name, the batch's number and the results of
+earlier batches: each batch has a sampler of its own, seeded from those. Nothing is stored by Optuna.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from orchestrator.errors import JobError, did_you_mean
+from orchestrator.search.trial import Proposal, Result
+from orchestrator.space import Conditions, Dimension, Params, Range, dimensions
+
+MOST_REMEMBERED = 200
+"""Results that a sampler is fitted on: TPE's cost grows with them, and so it is the same at 10,000 trials as at 200."""
+BEST_REMEMBERED = 50
+_PROBE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+_UNUSABLE = {"GridSampler", "PartialFixedSampler", "BruteForceSampler", "BaseSampler", "BaseGASampler"}
+
+
+@dataclass(frozen=True, slots=True)
+class Proposer:
+    """Who proposes for one search.
+
+    Attributes:
+        sampler: `random`, `tpe`, or the name of a sampler of Optuna.
+        dimensions: The space.
+        conditions: Which parameters mean something only under certain values of another.
+        entropy: What seeds it: the job's seed, the search's name and the generation of its space.
+    """
+
+    sampler: str
+    dimensions: Mapping[str, Dimension]
+    conditions: Conditions
+    entropy: tuple[int, ...]
+
+    def propose(self, batch: int, n_proposals: int, history: Sequence[Result]) -> list[Proposal]:
+        """Return a batch of proposals, duplicates and all.
+
+        Args:
+            batch: The batch's number in its generation.
+            n_proposals: How many.
+            history: The results of earlier batches in the order of their numbers.
+        """
+        generator = np.random.default_rng([*self.entropy, batch])
+        seed = int(generator.integers(2**32))
+        order = _parents_first(self.dimensions, self.conditions)
+        distributions = {name: _distribution(self.dimensions[name]) for name in order}
+        if self.sampler == "random":
+            return self._random(seed, n_proposals, distributions)
+        told = _remembered(history, generator)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            study = _study(_make(self.sampler, seed))
+            study.add_trials([_frozen(result, distributions) for result in told])
+            return [self._asked(study, distributions) for _ in range(n_proposals)]
+
+    def _random(self, seed: int, n_proposals: int, distributions: Mapping[str, BaseDistribution]) -> list[Proposal]:
+        # An independent sampler looks neither at the study nor at the trial, and a study costs more than the draw.
+        sampler, nothing = RandomSampler(seed=seed), _study(RandomSampler())
+        trial = create_trial(value=0.0)
+        proposals = []
+        for _ in range(n_proposals):
+            drawn: Params = {}
+            for name, distribution in distributions.items():
+                if self._applies(name, drawn):
+                    drawn[name] = sampler.sample_independent(nothing, trial, name, distribution)
+            proposals.append(Proposal(drawn))
+        return proposals
+
+    def _asked(self, study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> Proposal:
+        trial, drawn = study.ask(), Params()
+        for name, distribution in distributions.items():
+            if self._applies(name, drawn):
+                drawn[name] = trial._suggest(name, distribution)  # what suggest_int and its siblings call
+        attributes = trial.storage.get_trial(trial._trial_id).system_attrs
+        # TPE's serve trials that run side by side in one study; a batch here has a study of its own.
+        notes = {name: value for name, value in attributes.items() if not name.startswith("tpe:")}
+        return Proposal(drawn, notes or None)
+
+    def _applies(self, name: str, drawn: Params) -> bool:
+        return name not in self.conditions or drawn.get(self.conditions[name][0]) in self.conditions[name][1]
+
+
+def proposer(
+    sampler: str, space: Mapping[str, Any], conditions: Conditions, *, seed: int, search: str, generation: int, key: str
+) -> Proposer:
+    """Return the proposer of a search.
+
+    Raises:
+        JobError: There is no such sampler, or it lacks a package; `key` is its place in the job.
+    """
+    if sampler != "random":
+        _checked_sampler(sampler, key)
+    return Proposer(sampler, dimensions(space), conditions, (seed, zlib.crc32(search.encode()), generation))
+
+
+def _checked_sampler(name: str, key: str) -> None:
+    known = {n.removesuffix("Sampler").lower(): n for n in optuna.samplers.__all__ if n.endswith("Sampler")}
+    usable = [short for short, full in known.items() if full not in _UNUSABLE]
+    if name.lower().removesuffix("sampler") not in usable:
+        raise JobError(f"{key}: no sampler {name!r}.{did_you_mean(name, [*usable, 'grid'])}")
+    try:
+        # Some samplers import what they need only when they are used.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            study = _study(_make(name, 0))
+            for value in np.linspace(0.0, 1.0, 12).tolist():
+                study.add_trial(create_trial(value=value, params={"x": value}, distributions=_PROBE))
+            study.ask(_PROBE)
+    except ImportError as error:
+        missing = getattr(error, "name", None) or str(error).splitlines()[0]
+        raise JobError(f"{key}: sampler {name!r} needs the package {missing!r}, which is not installed") from None
+
+
+def _make(name: str, seed: int) -> BaseSampler:
+    if name.lower() == "tpe":
+        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+    names = {n.removesuffix("Sampler").lower(): n for n in optuna.samplers.__all__ if n.endswith("Sampler")}
+    maker = getattr(optuna.samplers, names[name.lower().removesuffix("sampler")])
+    wanted = {"warn_independent_sampling": False, "scramble": True}  # unscrambled, every batch would be the same
+    accepted = inspect.signature(maker).parameters
+    made: BaseSampler = maker(seed=seed, **{k: v for k, v in wanted.items() if k in accepted})
+    return made
+
+
+def _study(sampler: BaseSampler) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(direction="maximize", sampler=sampler)
+
+
+def _parents_first(dims: Mapping[str, Dimension], conditions: Conditions) -> list[str]:
+    return sorted(dims, key=lambda name: name in conditions)
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if not isinstance(dimension, Range):
+        return CategoricalDistribution(dimension)
+    if dimension.is_integer:
+        return IntDistribution(int(dimension.low), int(dimension.high), dimension.log, int(dimension.step or 1))
+    return FloatDistribution(float(dimension.low), float(dimension.high), dimension.log, dimension.step)
+
+
+def _remembered(history: Sequence[Result], generator: np.random.Generator) -> list[Result]:
+    """Return at most MOST_REMEMBERED results: the best ones and a draw of the others, in the order of their numbers."""
+    if len(history) <= MOST_REMEMBERED or any(result.trial.notes for result in history):
+        return list(history)  # a sampler that leaves notes needs all of them, and its cost does not grow
+    by_score = sorted(
+        range(len(history)), key=lambda i: (history[i].state != "completed", -(history[i].score or 0.0), i)
+    )
+    best, rest = by_score[:BEST_REMEMBERED], by_score[BEST_REMEMBERED:]
+    drawn = generator.choice(rest, MOST_REMEMBERED - BEST_REMEMBERED, replace=False)
+    return [history[i] for i in sorted([*best, *(int(i) for i in drawn)])]
+
+
+def _frozen(result: Result, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """Return a result as Optuna's own trial, with what of its parameters still lies in the space."""
+    params = {
+        name: value
+        for name, value in result.trial.params.items()
+        if name in distributions and _contains(distributions[name], value)
+    }
+    completed = result.state == "completed"
+    return create_trial(
+        state=TrialState.COMPLETE if completed else TrialState.FAIL,
+        value=result.score if completed else None,
+        params=params,
+        distributions={name: distributions[name] for name in params},
+        system_attrs=dict(result.trial.notes or {}),
+    )
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except ValueError:
+        return False
+
+
+class _Lines(BaseJournalBackend):  # type: ignore[misc]
+    """A journal in memory, so that a view is written at once and not with one fsync a line."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        """Return the lines from a number on."""
+        return self.logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Keep lines."""
+        self.logs.extend(logs)
+
+
+def write_journal(path: Path, name: str, results: Sequence[Result], spaces: Sequence[Mapping[str, Dimension]]) -> None:
+    """Write results as an Optuna journal file, in one piece.
+
+    Args:
+        path: The file; replaced as a whole.
+        name: The study's name.
+        results: Results in the order of their numbers.
+        spaces: The space of each generation.
+    """
+    lines = _Lines()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(storage=JournalStorage(lines), study_name=name, direction="maximize")
+        known = [{n: _distribution(d) for n, d in space.items()} for space in spaces]
+        for result in results:
+            study.add_trial(_frozen(result, known[result.trial.generation]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines.logs), encoding="utf-8")
+    os.replace(partial, path)
