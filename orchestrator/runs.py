@@ -373,7 +373,7 @@ def plan(prepared: Prepared) -> list[PlannedSearch]:
             work.finish(unit.id, done, None)
             n_units += bool(unit.answers)
             n_parts += 1
-            cpu_s += 0.0 if unit.needs else unit.cost
+            cpu_s += unit.cost
         first_only = state.spec.looks_back and state.spec.limit > state.n_active
         planned.append(
             PlannedSearch(state.spec.name, search.sampler or "", state.n_active, n_units, n_parts, cpu_s, first_only)

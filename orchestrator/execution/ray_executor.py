@@ -15,6 +15,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_task_oom_retries", "1")
 
 import ray
+import ray._private.worker
 import ray.exceptions
 
 from orchestrator.errors import RunError
@@ -65,6 +66,7 @@ class RayExecutor:
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             _connect(address, n_cpus)
+            _quiet(True)
         self._max_concurrent = max_concurrent
         self._unit_timeout_s = unit_timeout_s
         self._n_cpus = 1
@@ -122,10 +124,20 @@ class RayExecutor:
         if self._owns_ray:
             self._running.clear()
             ray.shutdown()
+            _quiet(False)
             return
         for ref in self._running:
             ray.cancel(ref, force=True)
         self._running.clear()
+
+
+def _quiet(is_quiet: bool) -> None:
+    """Keep Ray's words about lost workers off stdout; they come from a thread that `log_to_driver` does not govern.
+
+    The switch is the one that Ray's own debugger turns for the time of its prompt. Losses are retried, and what stays
+    lost is an outcome with a message of ours.
+    """
+    ray._private.worker._worker_logs_enabled = not is_quiet
 
 
 def _connect(address: str | None, n_cpus: int | None) -> None:

@@ -75,7 +75,7 @@ class WorkUnit(Protocol):
 
     @property
     def cost(self) -> float:
-        """What it costs beside other units, in any unit of measure: costly ones go first."""
+        """Seconds of one core that it takes, about: costly units go first, and a plan adds them up."""
 
     def compute(self, data: Any, inputs: Sequence[Any]) -> UnitOutput:
         """Do the work on a worker; `data` is what the run shares, `inputs` the payloads of `needs`."""

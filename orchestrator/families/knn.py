@@ -47,7 +47,9 @@ WHOLE_PLANE_ANSWERS = 1000
 WORKING_MEMORY_MB = 64
 """scikit-learn's bound on a chunk of distances where it makes them explicitly (cosine). A constant, since the chunk's
 shape can change last bits."""
-_COSTS = {"euclidean": 0.25, "cosine": 0.5, "manhattan": 1.0, "chebyshev": 1.0, "minkowski": 8.0}
+_DISTANCE_S = {"euclidean": 2e-10, "cosine": 5e-10, "manhattan": 8e-10, "chebyshev": 8e-10, "minkowski": 8e-9}
+"""Seconds of one core a feature of a distance, about: for the order of units and for estimates, never for results."""
+_UNIT_S, _ANSWER_S = 2e-3, 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,12 +278,13 @@ class KNNPlan:
             group = self._group(plane.n_neighbors, plane.fold)
             asked = tuple((k, weighting) for k in group for weighting in self._weightings)
         n_train, n_valid = self._shape.fold_rows[plane.fold]
-        row_cost = _COSTS[plane.metric] * n_train * max(1, len(self._shape.columns))
+        row_s = _DISTANCE_S[plane.metric] * n_train * len(self._shape.columns)
+        own_s = _UNIT_S + _ANSWER_S * len(asked)
         cuts = neighbours.blocks(n_valid)
         if len(cuts) == 1:
-            return ScorePlane(plane, asked, (), row_cost * n_valid)
-        needs = tuple(SearchBlock(plane, start, stop, row_cost * (stop - start)) for start, stop in cuts)
-        return ScorePlane(plane, asked, needs, row_cost * n_valid)
+            return ScorePlane(plane, asked, (), own_s + row_s * n_valid)
+        needs = tuple(SearchBlock(plane, start, stop, _UNIT_S + row_s * (stop - start)) for start, stop in cuts)
+        return ScorePlane(plane, asked, needs, own_s)
 
 
 class KNN:
