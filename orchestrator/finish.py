@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pyarrow.parquet as pq
 
 from orchestrator import families, rundir
 from orchestrator.compose import Prepared
-from orchestrator.errors import RunError
-from orchestrator.execution.base import Executor
+from orchestrator.errors import Interrupted, RunError
+from orchestrator.execution.base import Executor, Handle
 from orchestrator.families.base import Failure
 from orchestrator.job import Comparator
 from orchestrator.ledger import Ledger, Record, TestOpened
@@ -31,9 +32,11 @@ def finish(
     ledger: Ledger,
     records: Sequence[Record],
     executor: Executor,
+    train: Handle,
     states: Sequence[SearchState],
     board: Leaderboard,
     manifest: dict[str, Any],
+    should_stop: Callable[[], bool],
 ) -> Mapping[str, float | None]:
     """Refit the winner, open the test rows, and write what the run is for.
 
@@ -43,15 +46,18 @@ def finish(
         ledger: Where the opening of the test rows is recorded.
         records: What the ledger held when the search began.
         executor: Where the models fit.
+        train: The executor's handle of the training set.
         states: The searches.
         board: Their leaderboard.
-        manifest: Gains the opening.
+        manifest: Gains the openings.
+        should_stop: Whether to leave off.
 
     Returns:
         Scores on the test rows, by model; None where there are no test rows.
 
     Raises:
         RunError: No trial completed, or a final fit failed.
+        Interrupted: It was told to leave off.
     """
     best = board.best
     if best is None or best.score is None:
@@ -64,25 +70,25 @@ def finish(
             else "no batch of trials finished in time"
         )
         raise RunError(f"no model was found: {reason}. See `orchestrator leaderboard {path}`")
-    openings = [r for r in records if isinstance(r, TestOpened)]
-    is_known = bool(openings) and openings[-1].best == best.trial and (path / rundir.BEST).exists()
-    units = {} if is_known else _refit_units(prepared, best)
-    shared = executor.share((prepared.data.train, prepared.data.test))
+    openings = [record for record in records if isinstance(record, TestOpened)]
+    known = openings[-1] if openings and openings[-1].best == best.trial else None
+    has_model = known is not None and (path / rundir.BEST).exists()
+    units = {} if has_model else _refit_units(prepared, best)
+    test = executor.share(prepared.data.test)
     for unit in units.values():
-        executor.submit(unit, shared, [])
+        executor.submit(unit, train, [test])
     write_board(path, board)  # while the models fit
     write_journals(path, states)
-    if is_known:
-        scores: Mapping[str, float | None] = openings[-1].scores
-    else:
-        refitted = _collected(executor, units)
-        scores = {name: one.test_score for name, one in refitted.items()}
-        ledger.append([TestOpened(best.trial, dict(scores))])
+    refitted = _collected(executor, units, should_stop)
+    if known is None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        known = TestOpened(now, best.trial, {name: one.test_score for name, one in refitted.items()})
+        ledger.append([known])
+        openings.append(known)
+    if not has_model:
         _write_best(path, prepared, best, refitted["best"])
-        if prepared.data.test is not None:
-            opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "best": best.trial, "scores": scores}
-            manifest["test"]["openings"].append(opening)
-    return scores
+    manifest["test"]["openings"] = [asdict(opening) for opening in openings if prepared.data.test is not None]
+    return known.scores
 
 
 def _refit_units(prepared: Prepared, best: Row) -> dict[str, RefitUnit]:
@@ -101,13 +107,15 @@ def _refit_units(prepared: Prepared, best: Row) -> dict[str, RefitUnit]:
     return units
 
 
-def _collected(executor: Executor, units: Mapping[str, RefitUnit]) -> dict[str, Refitted]:
+def _collected(
+    executor: Executor, units: Mapping[str, RefitUnit], should_stop: Callable[[], bool]
+) -> dict[str, Refitted]:
     names = {unit.id: name for name, unit in units.items()}
     found: dict[str, Refitted] = {}
     while len(found) < len(units):
-        for done in executor.completed(1.0):
-            if done.unit_id not in names:
-                continue  # a straggler of the search that time ended
+        if should_stop():
+            raise Interrupted("interrupted while the winner was refitted")
+        for done in executor.completed(0.5):
             name = names[done.unit_id]
             if isinstance(done.outcome, Failure):
                 raise RunError(f"the final fit of {name!r} failed: {done.outcome.code}: {done.outcome.message}")

@@ -70,6 +70,7 @@ class TestOpened:
 
     __test__ = False
 
+    time: str
     best: str
     scores: dict[str, float | None]
 

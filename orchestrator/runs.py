@@ -244,7 +244,7 @@ def _run(
     address: str | None,
     on_progress: Callable[[Progress], None],
 ) -> Result:
-    job, data = prepared.job, prepared.data
+    job = prepared.job
     manifest = rundir.read_manifest(path)
     manifest.update(state="running", exit_code=None)
     rundir.write_manifest(path, manifest)
@@ -257,12 +257,13 @@ def _run(
             states, answers = states_of(job, prepared.shape, records), answers_of(records)
             spent, began = float(manifest["timings"]["search_s"]), time.monotonic()
             limit_s = job.budget.time_s if job.budget.time_s is not None else math.inf
+            train = executor.share(prepared.data.train)
             loop = SearchLoop(
                 states,
                 answers,
                 ledger,
                 executor,
-                executor.share(data.train),
+                train,
                 seconds_left=lambda: limit_s - spent - (time.monotonic() - began),
                 should_stop=should_stop,
                 on_progress=on_progress,
@@ -277,14 +278,15 @@ def _run(
             if ending == "interrupted":
                 write_board(path, board)
                 write_journals(path, states)
-                raise Interrupted(
-                    f"interrupted after {len(results)} trials, which are saved; go on with: orchestrator resume {path}"
-                )
-            scores = finish(prepared, path, ledger, records, executor, states, board, manifest)
+                raise Interrupted(f"interrupted after {len(results)} trials, which are saved")
+            executor.abandon()
+            scores = finish(prepared, path, ledger, records, executor, train, states, board, manifest, should_stop)
             result = Result(path, board, scores, ending)
+    except Interrupted as error:
+        _end(path, manifest, "interrupted", error.exit_code, session, str(error))
+        raise Interrupted(f"{error}; go on with: orchestrator resume {path}") from None
     except OrchestratorError as error:
-        state = "interrupted" if isinstance(error, Interrupted) else "failed"
-        _end(path, manifest, state, error.exit_code, session, str(error))
+        _end(path, manifest, "failed", error.exit_code, session, str(error))
         raise
     except BaseException as error:
         _end(path, manifest, "failed", 1, session, f"{type(error).__name__}: {error}")

@@ -108,6 +108,8 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int) -> L
             raise DataError(
                 f"data.test: a class of {data.target!r} occurs in test rows alone; expected those of the training rows"
             )
+    for array in (matrix, y):
+        array.setflags(write=False)  # as they are on a worker that shares them
     arrays = [matrix, y] + ([test.matrix, test.target] if test is not None else [])
     fingerprint = encode.fingerprint(signature, *arrays)
     metric = metric or ("accuracy" if tables.task == "classification" else "r2")

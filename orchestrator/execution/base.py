@@ -46,8 +46,11 @@ class Executor(Protocol):
     def fetch(self, handle: Handle) -> Any:
         """Return the value behind a handle."""
 
+    def abandon(self) -> None:
+        """Stop what has been submitted and not ended; it is never heard of again."""
+
     def close(self) -> None:
-        """Abandon what is still running and free what the executor holds."""
+        """Abandon what runs and free what the executor holds."""
 
 
 def run_unit(unit: WorkUnit, data: Any, inputs: Sequence[Any], timeout_s: float | None) -> UnitOutput | Failure:

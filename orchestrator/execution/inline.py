@@ -43,6 +43,10 @@ class InlineExecutor:
         """Return the value, which the handle is."""
         return handle
 
-    def close(self) -> None:
+    def abandon(self) -> None:
         """Forget what waits."""
         self._waiting.clear()
+
+    def close(self) -> None:
+        """Forget what waits."""
+        self.abandon()

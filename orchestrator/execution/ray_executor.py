@@ -119,16 +119,20 @@ class RayExecutor:
         """Return the value behind a reference."""
         return ray.get(handle)
 
-    def close(self) -> None:
-        """Cancel what runs, and stop Ray if this executor started it."""
-        if self._owns_ray:
-            self._running.clear()
-            ray.shutdown()
-            _quiet(False)
-            return
+    def abandon(self) -> None:
+        """Cancel what waits and what runs."""
         for ref in self._running:
             ray.cancel(ref, force=True)
         self._running.clear()
+
+    def close(self) -> None:
+        """Abandon what runs; stop Ray if this executor started it."""
+        if not self._owns_ray:
+            self.abandon()
+            return
+        self._running.clear()
+        ray.shutdown()
+        _quiet(False)
 
 
 def _quiet(is_quiet: bool) -> None:

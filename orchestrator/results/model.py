@@ -86,7 +86,7 @@ class Refitted:
 
 @dataclass(frozen=True, slots=True)
 class RefitUnit:
-    """A work unit: fit on all training rows, score the test rows. Its shared data is (TrainingSet, TestSet or None)."""
+    """A work unit: fit on all training rows, score the test rows, which (or None) are its only input."""
 
     id: str
     estimator: Any
@@ -95,9 +95,9 @@ class RefitUnit:
     needs: tuple[WorkUnit, ...] = ()
     cost: float = 0.0
 
-    def compute(self, data: tuple[TrainingSet, TestSet | None], inputs: Sequence[Any]) -> UnitOutput:
+    def compute(self, data: TrainingSet, inputs: Sequence[TestSet | None]) -> UnitOutput:
         """Fit and score; the payload is a `Refitted`."""
-        train, test = data
+        train, (test,) = data, inputs
         with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             started = time.perf_counter()

@@ -83,26 +83,25 @@ class SearchLoop:
 
     def run(self) -> Ending:
         """Run until nothing is left to do, time is up, or a stop is asked for."""
-        ending: Ending = "finished"
-        while True:
+        while (ending := self._reason_to_leave_off()) is None:
             self._ask()
             self._submit()
             self._report()
             if not self._work.n_submitted:
+                ending = self._reason_to_leave_off() or "finished"
                 break
             self._take_in(self._executor.completed(max(0.0, min(POLL_S, self._seconds_left()))))
-            if self._should_stop():
-                ending = "interrupted"
-                break
-            if self._seconds_left() <= 0:
-                ending = "time"
-                break
         self._report()
         return ending
 
+    def _reason_to_leave_off(self) -> Ending | None:
+        if self._should_stop():
+            return "interrupted"
+        return "time" if self._seconds_left() <= 0 else None
+
     def _ask(self) -> None:
         """Let searches propose, make the proposals durable, and plan them, until work is at hand."""
-        while not self._should_stop() and self._seconds_left() > 0:
+        while self._reason_to_leave_off() is None:
             proposed: list[Record] = []
             n_slots = self._executor.capacity()
             for state in self._states:
