@@ -252,7 +252,8 @@ def _run(
     started = time.monotonic()
     session: dict[str, float] = {}
     try:
-        with _stop_signals() as should_stop, _closing(_executor(executor_name, address, job)) as executor:
+        with _StopSignals() as should_stop, _closing(_executor(executor_name, address, job)) as executor:
+            should_stop.install()
             session["startup_s"] = round(time.monotonic() - started, 6)
             states, answers = states_of(job, prepared.shape, records), answers_of(records)
             spent, began = float(manifest["timings"]["search_s"]), time.monotonic()
@@ -316,25 +317,37 @@ def _closing(executor: Executor) -> Iterator[Executor]:
         executor.close()
 
 
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one acts as it did before."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+class _StopSignals:
+    """Turns the first SIGINT or SIGTERM into a request to stop; a second one acts as it did before.
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        asked.set()
-        signal.signal(number, before[signal.Signals(number)])
+    Outside the main thread, where Python allows no handlers, nothing is turned.
+    """
 
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        """Tell whether to stop."""
+        return self._asked.is_set()
+
+    def install(self) -> None:
+        """Take the signals; again after Ray has started, which takes SIGTERM for itself."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before.setdefault(number, signal.getsignal(number))
+                signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked.set()
+        signal.signal(number, self._before[number])
+
+    def __enter__(self) -> _StopSignals:
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
 

@@ -18,7 +18,7 @@ import ray
 import ray._private.worker
 import ray.exceptions
 
-from orchestrator.errors import RunError
+from orchestrator.errors import Interrupted, RunError
 from orchestrator.execution.base import Completion, Handle, overran, run_unit
 from orchestrator.families.base import Failure, UnitOutput, WorkUnit
 
@@ -154,6 +154,8 @@ def _connect(address: str | None, n_cpus: int | None) -> None:
             log_to_driver=False,
             **options,
         )
+    except SystemExit:  # Ray's own handler of SIGTERM, in place until `ray.init` returns
+        raise Interrupted("interrupted while Ray started") from None
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         where = f"the Ray cluster at {target}" if target else "Ray on this machine"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
