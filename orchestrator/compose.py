@@ -112,6 +112,11 @@ def _limits(job: Job) -> list[float]:
     return allocate(job.budget.trials, wanted)
 
 
+def looks_back(search: Search) -> bool:
+    """Tell whether a resolved search's proposals follow from earlier results, so that it has barriers."""
+    return search.sampler not in ("grid", "random")
+
+
 def states_of(job: Job, shape: Shape, records: Sequence[Record]) -> list[SearchState]:
     """Return a resolved job's searches as its ledger left them.
 
@@ -123,14 +128,13 @@ def states_of(job: Job, shape: Shape, records: Sequence[Record]) -> list[SearchS
     states = []
     for number, (search, limit) in enumerate(zip(job.searches, _limits(job), strict=True)):
         assert search.name is not None
-        looks_back = search.sampler not in ("grid", "random")
         spec = SearchSpec(
             search.name,
             families.find(search.family),
             limit,
             search.batch_size,
-            looks_back or search.schedule == "async",
-            search.schedule == "async",
+            looks_back(search),
+            looks_back(search) and search.schedule == "async",
         )
         state = SearchState(spec)
         for record in records:

@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.results.leaderboard import params_json
-
 if TYPE_CHECKING:
-    from orchestrator.search.loop import Progress
+    from orchestrator.search.loop import Progress, SearchProgress
 
 LINE_EVERY_S = 5.0
 REDRAW_EVERY_S = 0.2
@@ -94,15 +92,14 @@ class LiveTable:
     def _draw(self, progress: Progress) -> None:
         from rich.table import Table
 
-        table = Table("trials", "failed", "units done", "running", "best so far", "seconds")
-        table.add_row(
-            _of(progress),
-            str(progress.n_failed),
-            str(progress.n_units_done),
-            str(progress.n_units_running),
-            _best(progress),
-            f"{time.monotonic() - self._started_at:.0f}",
+        table = Table("search", "trials", "failed", "best", "configuration", box=None)
+        for one in progress.searches:
+            table.add_row(one.name, _of(one), str(one.n_failed), *_best(one))
+        seconds = time.monotonic() - self._started_at
+        table.caption = (
+            f"{progress.n_units_done} work units done, {progress.n_units_running} under way, {seconds:.0f} s"
         )
+        table.caption_justify = "left"
         self._live.update(table, refresh=True)
 
 
@@ -118,17 +115,25 @@ def shown() -> Iterator[Display]:
 
 def summary(progress: Progress) -> str:
     """Return one line that says how far a run is."""
-    failed = f", {progress.n_failed} failed" if progress.n_failed else ""
-    return f"{_of(progress)} trials{failed}, {progress.n_units_done} work units done; best {_best(progress)}"
+    parts = []
+    for one in progress.searches:
+        failed = f" ({one.n_failed} failed)" if one.n_failed else ""
+        score, configuration = _best(one)
+        parts.append(f"{one.name}: {_of(one)} trials{failed}, best {score} {configuration}".rstrip())
+    return f"{'; '.join(parts)}; {progress.n_units_done} work units done"
 
 
-def _of(progress: Progress) -> str:
-    bound = "" if math.isinf(progress.n_expected) else f" of {progress.n_expected:.0f}"
-    return f"{progress.n_finished}{bound}"
+def _of(search: SearchProgress) -> str:
+    bound = "" if math.isinf(search.n_expected) else f" of {search.n_expected:.0f}"
+    return f"{search.n_finished}{bound}"
 
 
-def _best(progress: Progress) -> str:
-    best = progress.best
+def _best(search: SearchProgress) -> tuple[str, str]:
+    best = search.best
     if best is None or best.score is None:
-        return "-"
-    return f"{best.score:.4f} {best.trial.id} {params_json(best.trial.params)}"
+        return "-", ""
+    return f"{best.score:.4f}", ", ".join(f"{name}={_short(value)}" for name, value in best.trial.params.items())
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

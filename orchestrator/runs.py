@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import signal
 import threading
@@ -17,11 +18,20 @@ from typing import Any, Literal
 
 from orchestrator import compose, rundir
 from orchestrator import job as jobs
-from orchestrator.compose import Prepared, answers_of, first_generations, new_generations, prepare, states_of
+from orchestrator.compose import (
+    Prepared,
+    answers_of,
+    first_generations,
+    looks_back,
+    new_generations,
+    prepare,
+    states_of,
+)
 from orchestrator.data.checks import Finding
 from orchestrator.data.encode import Signature
 from orchestrator.data.load import LoadedData
 from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
+from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Executor
 from orchestrator.families.base import Answer, Shape
 from orchestrator.finish import finish, write_board, write_journals
@@ -101,6 +111,8 @@ def run(
         RunError: The run failed, or found no model.
         Interrupted: SIGINT or SIGTERM came; what was finished is saved.
     """
+    if executor == "ray":
+        cluster_address(address)
     prepared = prepare(jobs.located(job, base or Path.cwd()))
     path = rundir.create(job.name, out, _needed_bytes(prepared.data))
     try:
@@ -152,6 +164,7 @@ def resume(
                 f"data.path: {changed.data.path} has changed since the run began (its fingerprint was "
                 f"{manifest['data']['fingerprint']}, and is {prepared.data.fingerprint}); start a new run"
             )
+        _remark_on_versions(manifest["versions"])
         records = list(read(path / rundir.LEDGER))
         opened = new_generations(before, prepared, records)
         if prepared.job != before:
@@ -159,6 +172,15 @@ def resume(
         ledger.append(opened)
         on_start(path, prepared)
         return _run(prepared, path, ledger, [*records, *opened], executor, address, on_progress)
+
+
+def _remark_on_versions(before: Mapping[str, str]) -> None:
+    now = rundir.surroundings()["versions"]
+    other = [f"{name} {before[name]} -> {now[name]}" for name in before if now.get(name) not in (None, before[name])]
+    if other:
+        logging.getLogger(__name__).warning(
+            "warning: versions changed since the run began, and results may with them: %s", ", ".join(other)
+        )
 
 
 def _check_changes(before: Job, after: Job) -> None:
@@ -203,7 +225,7 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
         "exit_code": None,
         "executor": executor,
         "seed": prepared.job.seed,
-        "reproducible": all(search.schedule == "batch" for search in prepared.job.searches),
+        "reproducible": all(s.schedule == "batch" or not looks_back(s) for s in prepared.job.searches),
         "metric": prepared.job.metric,
         "data": {
             "fingerprint": data.fingerprint,
@@ -363,7 +385,7 @@ def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
         for trial in state.activate():
             names = state.generations[trial.generation].plan.answers_of(trial.params)
             if all(name in answers for name in names):
-                state.results[trial.number] = result_of(trial, names, answers)
+                state.take(result_of(trial, names, answers))
     results = [r for s in states for r in (s.settled() if manifest["state"] == "time" else s.results.values())]
     return compose.board_of(job, results, (manifest["dummy"][0], manifest["dummy"][1])), states
 

@@ -19,6 +19,7 @@ import ray._private.worker
 import ray.exceptions
 
 from orchestrator.errors import Interrupted, RunError
+from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Completion, Handle, overran, run_unit
 from orchestrator.families.base import Failure, UnitOutput, WorkUnit
 
@@ -145,7 +146,7 @@ def _quiet(is_quiet: bool) -> None:
 
 
 def _connect(address: str | None, n_cpus: int | None) -> None:
-    target = address or os.environ.get("RAY_ADDRESS") or None
+    target = cluster_address(address)
     options: dict[str, Any] = {"num_cpus": n_cpus, "include_dashboard": False} if target is None else {}
     try:
         ray.init(

@@ -15,6 +15,7 @@ import numpy as np
 
 from orchestrator.data.encode import Column, Task
 from orchestrator.data.load import TrainingSet
+from orchestrator.data.prepare import MAX_CATEGORIES
 from orchestrator.space import Conditions, Params, Space
 
 
@@ -95,6 +96,11 @@ class Shape:
         """Describe the training rows."""
         rows = tuple((len(f.train), len(f.valid)) for f in data.folds)
         return cls(data.key, rows, data.columns, data.task)
+
+    @property
+    def width(self) -> int:
+        """How many columns a model sees once categories are one-hot, about."""
+        return sum(min(len(c.categories) + c.has_nulls, MAX_CATEGORIES) if c.categories else 1 for c in self.columns)
 
     @property
     def n_train_smallest(self) -> int:

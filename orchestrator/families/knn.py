@@ -278,7 +278,7 @@ class KNNPlan:
             group = self._group(plane.n_neighbors, plane.fold)
             asked = tuple((k, weighting) for k in group for weighting in self._weightings)
         n_train, n_valid = self._shape.fold_rows[plane.fold]
-        row_s = _DISTANCE_S[plane.metric] * n_train * len(self._shape.columns)
+        row_s = _DISTANCE_S[plane.metric] * n_train * self._shape.width
         own_s = _UNIT_S + _ANSWER_S * len(asked)
         cuts = neighbours.blocks(n_valid)
         if len(cuts) == 1:

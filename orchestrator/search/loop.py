@@ -21,15 +21,23 @@ Ending = Literal["finished", "time", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is; `n_expected` is infinite where only time ends it."""
+class SearchProgress:
+    """How far a search is; `n_expected` is infinite where only time ends it."""
 
+    name: str
     n_finished: int
     n_failed: int
     n_expected: float
+    best: Result | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    searches: tuple[SearchProgress, ...]
     n_units_done: int
     n_units_running: int
-    best: Result | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +86,6 @@ class SearchLoop:
         self._on_progress = on_progress
         self._waiting: dict[str, list[_OpenTrial]] = {}
         self._units_done = 0
-        self._n_failed = 0
-        self._best: Result | None = None
 
     def run(self) -> Ending:
         """Run until nothing is left to do, time is up, or a stop is asked for."""
@@ -156,20 +162,11 @@ class SearchLoop:
 
     def _settle(self, waiting: _OpenTrial) -> None:
         result = result_of(waiting.trial, waiting.names, self._work.answers)
-        waiting.state.results[waiting.trial.number] = result
-        self._n_failed += result.state == "failed"
-        best = self._best.score if self._best is not None and self._best.score is not None else -math.inf
-        if result.score is not None and result.score > best:
-            self._best = result
+        waiting.state.take(result)
 
     def _report(self) -> None:
-        self._on_progress(
-            Progress(
-                n_finished=sum(len(state.results) for state in self._states),
-                n_failed=self._n_failed,
-                n_expected=sum(state.n_expected for state in self._states),
-                n_units_done=self._units_done,
-                n_units_running=self._work.n_submitted,
-                best=self._best,
-            )
+        searches = tuple(
+            SearchProgress(one.spec.name, len(one.results), one.n_failed, one.n_expected, one.best)
+            for one in self._states
         )
+        self._on_progress(Progress(searches, self._units_done, self._work.n_submitted))

@@ -61,6 +61,8 @@ class SearchState:
         self.trials: list[Trial] = []
         self.results: dict[int, Result] = {}
         self.n_active = 0
+        self.n_failed = 0
+        self.best: Result | None = None
         self._next_batch = 0
         self._seen: set[object] = set()
         self._grid: Iterator[Params] | None = None
@@ -102,6 +104,14 @@ class SearchState:
         fresh = self.trials[self.n_active : stop]
         self.n_active = max(self.n_active, stop)
         return fresh
+
+    def take(self, result: Result) -> None:
+        """Take in a trial's result."""
+        self.results[result.trial.number] = result
+        self.n_failed += result.state == "failed"
+        best = -math.inf if self.best is None or self.best.score is None else self.best.score
+        if result.score is not None and result.score > best:
+            self.best = result
 
     def may_propose(self, n_slots: int) -> bool:
         """Tell whether the next batch may be proposed now, with room for `n_slots` units at once."""
