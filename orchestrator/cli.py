@@ -61,7 +61,7 @@ def _guarded(parse: Callable[[Sequence[str]], argparse.Namespace], arguments: Se
     except OrchestratorError as error:
         if debug:
             traceback.print_exc()
-        _say(f"{'' if error.exit_code == 130 else 'error: '}{error}")
+        _say(f"{'' if error.exit_code == 130 else 'error: '}{' '.join(str(error).splitlines())}")
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # what reads us has gone; there is nobody to tell
@@ -72,7 +72,12 @@ def _guarded(parse: Callable[[Sequence[str]], argparse.Namespace], arguments: Se
     except Exception as error:  # noqa: BLE001  the border: a user reads a sentence, --debug shows the rest
         if debug:
             traceback.print_exc()
-        _say(f"error: {type(error).__name__}: {error}. This is a fault of the orchestrator; --debug shows where")
+        if isinstance(error, OSError) and error.strerror:
+            place = error.filename or "a file of the run"
+            _say(f"error: {place} cannot be used: {error.strerror}; mend that, then run or resume")
+        else:
+            what = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+            _say(f"error: {what}. This is a fault of the orchestrator; --debug shows where")
         return 1
 
 
@@ -154,7 +159,7 @@ def _run_job(job: Job, folder: Path, options: argparse.Namespace) -> int:
     from orchestrator.progress import shown
 
     if options.set:
-        job = jobs.from_dict(jobs.with_overrides(jobs.to_dict(job), options.set), "the job")
+        job = jobs.from_dict(jobs.to_dict(job), "the job", options.set)
     remark = rundir.home()[1] if options.out is None else None
     if remark:
         _say(remark)
@@ -249,7 +254,7 @@ def _plan(options: argparse.Namespace) -> int:
         total_trials += one.n_trials
     train = prepared.data.train
     shared = train.matrix.nbytes + train.target.nbytes
-    fold = max(len(f.train) for f in train.folds) * max(1, len(train.columns)) * 8
+    fold = max(len(f.train) for f in train.folds) * prepared.shape.width * 8
     print(
         f"in all: {total_trials} trials of {len(train.folds)} folds each; about {_seconds(total_s)} of one core; "
         f"memory: {shared / 1e6:.1f} MB shared a node, about {(300e6 + 4 * fold) / 1e6:.0f} MB a worker"
@@ -297,9 +302,8 @@ def _status(options: argparse.Namespace) -> int:
         state = "killed"
     print(f"run: {path}\nstate: {state}")
     for one in states:
-        n_failed = sum(result.state == "failed" for result in one.results.values())
         expected = "no bound" if one.n_expected == float("inf") else f"{one.n_expected:.0f}"
-        failed = f", {n_failed} failed" if n_failed else ""
+        failed = f", {one.n_failed} failed" if one.n_failed else ""
         print(f"{one.spec.name}: {len(one.results)} of {expected} trials{failed}")
     if board.best is not None and board.best.score is not None:
         name, value = plain_score(board.metric, board.best.score)
@@ -336,6 +340,8 @@ def _init(options: argparse.Namespace) -> int:
     if str(out) == "-":
         print(text, end="")
         return 0
+    if out.suffix not in (".yaml", ".yml"):
+        raise JobError(f"--out: expected a file that ends in .yaml, found {out}")
     if out.exists():
         raise JobError(f"--out: {out} exists; expected a new file")
     try:

@@ -65,8 +65,14 @@ def prepare(job: Job) -> Prepared:
     for number, comparator in enumerate(job.comparators):
         family = families.find(comparator.family, f"comparators.{number}.family")
         family.checked_space(dict(comparator.params), shape, f"comparators.{number}.params")
+    dummy = model.dummy_scores(data.train)
+    if not math.isfinite(dummy[0]):
+        raise JobError(
+            f"metric: {data.train.metric} is no finite number on some of the {len(data.train.folds)} folds, whatever "
+            "the model: they have too few rows, or lack a class. Set fewer validation.folds, or another metric"
+        )
     resolved = dataclasses.replace(job, searches=tuple(searches), metric=data.train.metric)
-    return Prepared(resolved, data, shape, model.dummy_scores(data.train))
+    return Prepared(resolved, data, shape, dummy)
 
 
 def _opened(

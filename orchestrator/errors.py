@@ -38,6 +38,12 @@ class Interrupted(OrchestratorError):
     exit_code = 130
 
 
+def shown(value: object) -> str:
+    """Return a value as messages show it: on one line, and not too long."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `known`, or the list of them where none is near."""
     choices = sorted(known)
@@ -47,5 +53,5 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
         return " Did you mean " + " or ".join(repr(folded[n]) for n in near) + "?"
     if not choices:
         return ""
-    shown = ", ".join(choices[:12]) + (", …" if len(choices) > 12 else "")
-    return f" Known: {shown}."
+    listed = [choice if choice.isidentifier() and len(choice) <= 60 else shown(choice) for choice in choices[:12]]
+    return f" Known: {', '.join(listed)}{', …' if len(choices) > 12 else ''}."

@@ -6,8 +6,10 @@ Nothing here looks at data, at a model family or at a cluster; what needs them i
 from __future__ import annotations
 
 import dataclasses
+import glob
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,10 +18,10 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from orchestrator.errors import JobError, did_you_mean
-from orchestrator.space import Scalar, Space
+from orchestrator.errors import JobError, did_you_mean, shown
+from orchestrator.space import Range, Scalar, Space
 
-STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True)
+STRICT = ConfigDict(extra="forbid")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -209,14 +211,17 @@ def to_yaml(job: Job) -> str:
     return yaml.safe_dump(to_dict(job), sort_keys=False, allow_unicode=True, width=110)
 
 
-def from_dict(values: object, origin: str = "the job") -> Job:
-    """Validate plain values.
+def from_dict(values: object, origin: str = "the job", overrides: Sequence[str] = ()) -> Job:
+    """Validate plain values, after the changes `KEY=VALUE` of `overrides`.
 
     Raises:
         JobError: Something is missing, unknown or out of range; `origin` says where it stood.
     """
     if not isinstance(values, Mapping):
-        raise JobError(f"{origin}: expected keys such as name, data and searches, found {_shown(values)}")
+        raise JobError(f"{origin}: expected keys such as name, data and searches, found {shown(values)}")
+    if overrides:
+        values = with_overrides(values, overrides)
+        origin = f"{origin} with {' '.join(f'--set {override}' for override in overrides)}"
     try:
         return _JOB.validate_python(values)
     except ValidationError as error:
@@ -224,64 +229,112 @@ def from_dict(values: object, origin: str = "the job") -> Job:
 
 
 def explain(error: ValidationError, origin: str) -> JobError:
-    """Return the first thing that pydantic found wrong as one message with its key."""
-    first = min(error.errors(), key=lambda e: e["type"] in ("missing", "missing_argument"))
-    # A union reports each alternative; the deepest location says the most.
-    same_root = [e for e in error.errors() if e["loc"][:2] == first["loc"][:2]]
-    if len(same_root) > 1 and first["type"] not in ("unexpected_keyword_argument",):
-        first = max(same_root, key=lambda e: (e["type"] == "value_error", e["type"] != "dataclass_type", len(e["loc"])))
-    loc = [part for part in first["loc"] if not _is_union_tag(part)]
-    key = ".".join(str(part) for part in loc)
-    if first["type"] == "unexpected_keyword_argument":
-        fields = _fields_at(loc[:-1], error.title)
-        return JobError(f"{origin}: unknown key {key!r}.{did_you_mean(loc[-1], fields)}")
+    """Return what pydantic found wrong as one message with its key: the first unknown key, else the deepest error."""
+    model = _MODELS.get(error.title, Job)
+    found = [(*_key(e, model), e) for e in error.errors()]
+
+    def order(one: tuple[str, type, Any]) -> tuple[bool, int, bool]:
+        return one[2]["type"] not in _UNKNOWN, -one[0].count("."), one[2]["type"] not in ("value_error", "too_short")
+
+    key, parent, first = min(found, key=order)
+    where = origin if model is Job else f"{origin}, {error.title}"
+    if first["type"] in _UNKNOWN:
+        near = did_you_mean(key.rpartition(".")[2], (f.name for f in dataclasses.fields(parent)))
+        return JobError(f"{where}: unknown key {key!r}.{near}")
     if first["type"] in ("missing", "missing_argument"):
-        return JobError(f"{origin}: {key} is missing; expected a value for it")
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    found = "" if first["type"] == "value_error" else f", found {_shown(first['input'])}"
-    return JobError(f"{origin}: {key + ': ' if key else ''}{message}{found}")
+        return JobError(f"{where}: {key} is missing; expected a value for it")
+    if first["type"] == "value_error":
+        return JobError(f"{where}: {key + ': ' if key else ''}{first['ctx']['error']}")
+    # A union reports each of its alternatives at the same key; of a list that is too short, the others say nothing.
+    alternatives = [first] if first["type"] == "too_short" else [e for k, _, e in found if k == key]
+    texts = list(dict.fromkeys(_expected(e) for e in alternatives))
+    if len(texts) > 1 and _EXPECTED["int_type"] in texts:
+        texts.remove(_EXPECTED["int_type"])  # floats are among the alternatives
+    expected = " or ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+    return JobError(f"{where}: {key}: expected {expected}, found {shown(first['input'])}")
 
 
-def _is_union_tag(part: str | int) -> bool:
-    return isinstance(part, str) and bool(re.search(r"[\[(]|^(Range|Test|int|float|bool|str)$", part))
+_MODELS: dict[str, type[Any]] = {
+    "data": Data,
+    "test": Test,
+    "validation": Validation,
+    "searches": Search,
+    "comparators": Comparator,
+    "budget": Budget,
+    "resources": Resources,
+}
+_MODELS |= {model.__name__: model for model in (*_MODELS.values(), Range)}
+_UNKNOWN = ("unexpected_keyword_argument", "unexpected_positional_argument", "invalid_key")
+_EXPECTED = {
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "string_pattern_mismatch": "a name of letters, digits, dots, dashes and underscores, at most 64",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number from {ge} up",
+    "less_than": "a number below {lt}",
+    "literal_error": "{expected}",
+    "too_short": "a list of at least {min_length}",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "names with their values",
+}
 
 
-def _fields_at(loc: Iterable[str | int], title: str) -> list[str]:
-    """Return the known keys of the model at `loc` below the model called `title`."""
-    models = {
-        "data": Data,
-        "test": Test,
-        "validation": Validation,
-        "searches": Search,
-        "comparators": Comparator,
-        "budget": Budget,
-        "resources": Resources,
-    }
-    names = [part for part in loc if isinstance(part, str)]
-    if "space" in names:
-        return ["low", "high", "step", "log"]
-    roots = {model.__name__: model for model in (*models.values(), Job)}
-    model: Any = models[names[-1]] if names and names[-1] in models else roots.get(title, Job)
-    return [f.name for f in dataclasses.fields(model)]
+def _expected(error: Any) -> str:
+    context = error.get("ctx", {})
+    if error["type"] == "dataclass_type":
+        names = [f.name for f in dataclasses.fields(_MODELS[context["class_name"]])]
+        return f"keys such as {' and '.join(names[:2])}"
+    text = _EXPECTED.get(error["type"])
+    return text.format(**context) if text else error["msg"].removeprefix("Input should be ")
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _key(error: Any, model: type[Any]) -> tuple[str, type[Any]]:
+    """Return an error's key, without the names of a union's alternatives, and the model that has its last part."""
+    names: list[str] = []
+    for place, part in enumerate(error["loc"]):
+        if isinstance(part, str) and re.search(r"\[|^(Range|int|float|bool|str)$", part):
+            continue
+        fields = dataclasses.fields(model)
+        if place == 0 and isinstance(part, int) and part < len(fields) and error["type"] not in _UNKNOWN:
+            part = fields[part].name  # an argument without its name
+        if place < len(error["loc"]) - 1:
+            model = _MODELS.get(str(part), model)
+        names.append(str(part))
+    return ".".join(names), Range if "space" in names[:-1] else model
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people expect it: 1e-3 is a number, and a key given twice is an error."""
+    """YAML as people expect it: 1e-3 is a number, `no` and 2024-01-31 are text, a key given twice is an error."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  (as in the base class)
+        first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] not in ("bool", "timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((k for i, k in enumerate(keys) if k in keys[:i]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        keys: list[Any] = []
+        for key_node in (key_node for key_node, _ in node.value if key_node.value != "<<"):
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            keys.append(key)
         return super().construct_mapping(node, deep)
 
 
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
@@ -300,9 +353,9 @@ def parse_yaml(text: str, origin: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be read"
-        raise JobError(f"{origin}{where}: not valid YAML: {problem}") from None
-    except (ValueError, UnicodeDecodeError) as error:
+        texts = [getattr(error, name, None) for name in ("context", "problem", "reason")]
+        raise JobError(f"{origin}{where}: not valid YAML: {', '.join(text for text in texts if text)}") from None
+    except (ValueError, RecursionError) as error:
         raise JobError(f"{origin}: not valid YAML: {error}") from None
     return values
 
@@ -318,34 +371,25 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
         path, sign, text = override.partition("=")
         if not sign or not path.strip():
             raise JobError(f"--set {override}: expected KEY=VALUE, such as --set budget.trials=100")
-        *parents, last = path.strip().split(".")
-        place: Any = changed
-        for part in parents:
-            place = _step(place, part, override)
+        keys = path.strip().split(".")
         value = parse_yaml(text, f"--set {override}")
-        if isinstance(place, list):
-            place[_index(place, last, override)] = value
-        elif isinstance(place, dict):
-            place[last] = value
-        else:
-            raise JobError(f"--set {override}: {'.'.join(parents)} holds {_shown(place)}, which has no keys")
+        place: Any = changed
+        for depth, key in enumerate(keys):
+            here = ".".join(keys[:depth])
+            if not isinstance(place, dict | list):
+                raise JobError(f"--set {override}: {here} holds {shown(place)}; expected something that has keys")
+            if isinstance(place, list) and not (key.isdigit() and int(key) < len(place)):
+                raise JobError(
+                    f"--set {override}: expected the number of an item of {here}, from 0 and below {len(place)}, "
+                    f"found {key!r}"
+                )
+            at: Any = int(key) if isinstance(place, list) else key
+            if depth == len(keys) - 1:
+                place[at] = value
+            elif isinstance(place, dict) and place.get(key) is None:
+                place[at] = {}
+            place = place[at]
     return changed
-
-
-def _step(place: Any, part: str, override: str) -> Any:
-    if isinstance(place, list):
-        return place[_index(place, part, override)]
-    if not isinstance(place, dict):
-        raise JobError(f"--set {override}: nothing lies below {part!r}, found {_shown(place)}")
-    if place.get(part) is None:
-        place[part] = {}
-    return place[part]
-
-
-def _index(place: list[Any], part: str, override: str) -> int:
-    if not part.isdigit() or int(part) >= len(place):
-        raise JobError(f"--set {override}: expected a number from 0 to {len(place) - 1}, found {part!r}")
-    return int(part)
 
 
 def _copied(value: Any) -> Any:
@@ -361,19 +405,14 @@ def resolved_path(path: str, base: Path) -> str:
     """
     if "://" in path or path.startswith("dataset:"):
         return path
-    given = Path(path).expanduser()
-    candidates = [given] if given.is_absolute() else [base / given, Path.cwd() / given]
-    for candidate in candidates:
-        parent, pattern = _split_glob(candidate)
-        if candidate.exists() or (pattern and any(parent.glob(pattern))):
-            return str(candidate.absolute())
-    return str(candidates[0].absolute())
-
-
-def _split_glob(path: Path) -> tuple[Path, str]:
-    parts = path.parts
-    first = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
-    return Path(*parts[:first]), "/".join(parts[first:])
+    given = os.path.expanduser(path)
+    for folder in (base.absolute(), Path.cwd()):
+        if os.path.exists(folder / given):
+            return str(folder / given)
+        pattern = os.path.join(glob.escape(str(folder)), given)
+        if glob.has_magic(given) and any(glob.iglob(pattern, recursive=True)):
+            return pattern
+    return str(base.absolute() / given)
 
 
 def located(job: Job, base: Path) -> Job:

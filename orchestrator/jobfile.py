@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from orchestrator import job as jobs
-from orchestrator.errors import JobError, OrchestratorError
+from orchestrator.errors import DataError, JobError, OrchestratorError, did_you_mean
 from orchestrator.job import Job
 
 
@@ -37,14 +37,14 @@ def read_job(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Path]:
     elif path.suffix in (".yaml", ".yml"):
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise JobError(f"{path} cannot be read: {error}") from None
+        except OSError as error:
+            raise JobError(f"{path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise JobError(f"{path} is not text in UTF-8 (byte {error.start}); save it as such") from None
         values = jobs.parse_yaml(text, str(path))
     else:
         raise JobError(f"{path} is no job file; expected one that ends in .py or .yaml")
-    if overrides and isinstance(values, dict):
-        values = jobs.with_overrides(values, overrides)
-    return jobs.from_dict(values, str(path)), path.resolve().parent
+    return jobs.from_dict(values, str(path), overrides), path.resolve().parent
 
 
 def _from_python(path: Path) -> Job:
@@ -52,12 +52,12 @@ def _from_python(path: Path) -> Job:
     try:
         found = runpy.run_path(str(path), run_name="__orchestrator_job__")
     except ValidationError as error:
-        raise jobs.explain(error, str(path)) from None
+        raise jobs.explain(error, f"{path}{_line_of(error, path)}".removesuffix(",")) from None
     except OrchestratorError:
         raise
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         line = _line_of(error, path)
-        text = str(error).strip().splitlines()
+        text = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().splitlines()
         what = f"{type(error).__name__}{': ' + text[0] if text else ''}"
         raise JobError(f"{path}{line} raised {what}; expected it to define `job`") from error
     finally:
@@ -89,17 +89,22 @@ def draft(data: str, target: str) -> tuple[str, str]:
 
     path = jobs.resolved_path(data, Path.cwd())
     dataset = parquet.open_dataset(path, "DATA")
+    if target not in dataset.schema.names:
+        raise JobError(f"--target: no column {target!r} in {path}.{did_you_mean(target, dataset.schema.names)}")
     features = parquet.columns_in_use(dataset.schema.names, target, None, ())
     usable = [n for n in features if encode.is_usable(dataset.schema.field(n).type)]
     encode.kind_of(target, dataset.schema.field(target).type, "data.target")
     table = parquet.read(dataset, [*usable, target], path, "DATA")
-    task = encode.infer_task(table.column(target))
-    findings = checks.target_findings(target, table.column(target), task == "classification")
+    answers = encode.plain_target(table.column(target))
+    task = encode.infer_task(answers)
+    findings = checks.target_findings(target, answers, task == "classification")
     checks.refuse_errors(findings)
     columns = [encode.column_of(name, table.column(name)) for name in usable]
     odd = {f.column for f in checks.column_findings(columns, table) if f.code in ("all_null_column", "id_like_column")}
     excluded = [name for name in features if name not in usable or name in odd]
     kept = [c for c in columns if c.name not in odd]
+    if not kept:
+        raise DataError(f"DATA: {path} has no column to learn from: all are ids, free text, empty, or of unread types")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data.removeprefix("dataset:")).stem).strip("-.")[:60] or "job"
     n_rows = table.num_rows
     kinds = ", ".join(

@@ -26,7 +26,7 @@ def home() -> tuple[Path, str | None]:
     """Return the folder that holds `runs/`, and a remark where it is not the obvious one."""
     named = os.environ.get("ORCHESTRATOR_HOME")
     if named:
-        return Path(named).expanduser(), None
+        return Path(os.path.expanduser(named)), None
     here = Path.cwd()
     if "working_dir_files" in here.parts:  # a Ray job's unpacked working directory, which Ray may delete
         return Path.home(), f"runs are kept in {Path.home() / 'runs'}, since Ray may delete {here}"
@@ -45,17 +45,18 @@ def create(job_name: str, out: str | Path | None, needed_bytes: int) -> Path:
         JobError: It exists, cannot be made, or the disk has no room.
     """
     if out is not None:
-        path = Path(out).expanduser().absolute()
-        if path.exists():
-            raise JobError(f"--out: {path} exists; expected a new directory, or `orchestrator resume {path}`")
+        path = Path(os.path.expanduser(out)).absolute()
+        if os.path.lexists(path):
+            way = f", or `orchestrator resume {path}`" if (path / JOB).exists() else ""
+            raise JobError(f"--out: {path} exists; expected a new directory{way}")
     else:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         base = home()[0] / "runs" / f"{job_name}-{stamp}"
         path, again = base, 1
-        while path.exists():
+        while os.path.lexists(path):
             again += 1
             path = base.with_name(f"{base.name}-{again}")
-    existing = next(parent for parent in path.parents if parent.exists())
+    existing = next(parent for parent in path.parents if os.path.exists(parent))
     try:
         path.mkdir(parents=True)
         free = shutil.disk_usage(path).free
@@ -96,17 +97,17 @@ def find(run: str) -> Path:
         JobError: There is none.
     """
     runs = home()[0] / "runs"
-    known = {path.parent.name: path.parent for path in runs.glob(f"*/{JOB}")}
+    known = {path.parent.name: path.parent for path in runs.glob(f"*/{JOB}") if (path.parent / LEDGER).is_dir()}
     if run == "latest":
         if not known:
-            raise JobError(f"there is no run in {runs} yet; expected one made by `orchestrator run JOB`")
+            raise JobError(f"RUN: there is no run in {runs} yet; expected one made by `orchestrator run JOB`")
         return max(known.values(), key=lambda path: (path / LEDGER).stat().st_ctime_ns)
-    given = Path(run).expanduser()
-    if (given / JOB).exists():
+    given = Path(os.path.expanduser(run))
+    if os.path.exists(given / JOB):
         return given.absolute()
     if run in known:
         return known[run]
-    raise JobError(f"no run {run!r}: neither a run directory nor a name in {runs}.{did_you_mean(run, known)}")
+    raise JobError(f"RUN: {run!r} is neither a run directory nor a name in {runs}.{did_you_mean(run, known)}")
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -144,10 +145,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     try:
         manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise ValueError("it has no keys")
+        for key in ("state", "data", "dummy", "timings", "test"):
+            if key not in manifest:
+                raise ValueError(f"it has no {key!r}")
     except FileNotFoundError:
-        raise JobError(f"{path} has no {MANIFEST}; expected a run directory") from None
+        raise JobError(f"RUN: {path} has no {MANIFEST}; expected a run directory") from None
     except ValueError as error:
-        raise RunError(f"{path / MANIFEST} is damaged: {error}") from None
+        raise RunError(f"{path / MANIFEST} is damaged ({error}); restore it from a copy, or start a new run") from None
     return manifest
 
 

@@ -8,13 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import ConfigDict, Strict
+from pydantic import BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 from orchestrator.errors import JobError
 
-Number: TypeAlias = Annotated[int, Strict()] | Annotated[float, Strict()]
-Scalar: TypeAlias = Annotated[bool, Strict()] | Number | str | None
+
+def _native(value: Any) -> Any:
+    """Return numpy's scalars as Python's own, so that a space means the same however it was made."""
+    return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0 else value
+
+
+_Int: TypeAlias = Annotated[int, Strict()]
+_Float: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Number: TypeAlias = Annotated[_Int | _Float, BeforeValidator(_native)]
+Scalar: TypeAlias = Annotated[Annotated[bool, Strict()] | _Int | _Float | str | None, BeforeValidator(_native)]
 Params: TypeAlias = dict[str, Any]
 Conditions: TypeAlias = Mapping[str, tuple[str, frozenset[Any]]]
 """For a parameter, the other parameter and the values of it under which the first one means anything."""
@@ -39,8 +47,6 @@ class Range:
     log: bool = field(default=False)
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(v) for v in (self.low, self.high, self.step or 0)):
-            raise ValueError(f"low {self.low}, high {self.high} and step {self.step} must be finite numbers")
         if self.low > self.high:
             raise ValueError(f"low {self.low} is above high {self.high}")
         if self.step is not None and self.step <= 0:
@@ -65,25 +71,19 @@ class Range:
         return [round(self.low + i * self.step, 12) for i in range(count)]
 
 
-Entry: TypeAlias = Range | list[Scalar] | Scalar
+Entry: TypeAlias = Range | Annotated[list[Scalar], Field(min_length=1)] | Scalar
 Space: TypeAlias = dict[str, Entry]
 Dimension: TypeAlias = Range | tuple[Scalar, ...]
 
 
 def dimensions(space: Mapping[str, Entry]) -> dict[str, Dimension]:
-    """Return the space with single values and lists as tuples, duplicates removed.
-
-    Raises:
-        JobError: A list is empty.
-    """
+    """Return the space with single values and lists as tuples, duplicates removed."""
     found: dict[str, Dimension] = {}
     for name, entry in space.items():
         if isinstance(entry, Range):
             found[name] = entry
             continue
         values = entry if isinstance(entry, list) else [entry]
-        if not values:
-            raise JobError(f"space.{name}: the list is empty; expected at least one value")
         found[name] = tuple({(type(v), v): v for v in values}.values())
     return found
 
@@ -119,7 +119,7 @@ def grid(space: Mapping[str, Entry], conditions: Conditions) -> Iterator[Params]
         if values is None:
             raise JobError(
                 f"space.{name}: a grid over floats needs a step; found low and high alone. "
-                f"Add space.{name}.step, or use sampler: random or tpe"
+                "Add a step, or use sampler: random or tpe"
             )
         axes[name] = values
     conditional = any(name in conditions for name in axes)

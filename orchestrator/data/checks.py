@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data.encode import Column
-from orchestrator.errors import DataError
+from orchestrator.data.encode import Column, excluding
+from orchestrator.errors import DataError, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,16 @@ def target_findings(name: str, target: pa.ChunkedArray, is_classification: bool)
     """Look at the target of all rows, before the split."""
     if len(target) == 0:
         return [Finding("no_rows", "error", "data.path: the dataset has no rows; expected at least ten or so")]
-    findings = null_findings(name, target)
+    findings = value_findings(name, target)
     if findings:
         return findings
     distinct = len(target.unique())
     if distinct < 2:
-        value = target[0].as_py()
         findings.append(
             Finding(
                 "target_constant",
                 "error",
-                f"data.target: {name!r} is {value!r} in all {len(target)} rows; "
+                f"data.target: {name!r} is {shown(target[0].as_py())} in all {len(target)} rows; "
                 f"expected at least two {'classes' if is_classification else 'values'}",
             )
         )
@@ -62,20 +61,30 @@ def target_findings(name: str, target: pa.ChunkedArray, is_classification: bool)
     return findings
 
 
-def null_findings(name: str, target: pa.ChunkedArray, key: str = "data.target") -> list[Finding]:
-    """Look for rows without a target; `key` is the job's key for messages."""
-    nulls = _null_count(target)
-    if not nulls:
-        return []
-    message = (
-        f"{key}: {name!r} is null in {nulls} of {len(target)} rows; expected a value in every row. "
-        "Remove those rows from the dataset"
-    )
-    return [Finding("target_nulls", "error", message)]
+def value_findings(name: str, target: pa.ChunkedArray, key: str = "data.target") -> list[Finding]:
+    """Look for rows without a finite target; `key` is the job's key for messages."""
+    n_infinite = _count(pc.is_inf(target)) if pa.types.is_floating(target.type) else 0
+    return [
+        Finding(
+            code,
+            "error",
+            f"{key}: {name!r} is {what} in {n_found} of {len(target)} rows; expected a {expected} in every row. "
+            "Remove those rows from the dataset",
+        )
+        for code, what, n_found, expected in (
+            ("target_nulls", "null", _null_count(target), "value"),
+            ("target_infinite", "infinite", n_infinite, "finite number"),
+        )
+        if n_found
+    ]
+
+
+def _count(mask: pa.ChunkedArray) -> int:
+    return int(pc.sum(mask).as_py() or 0)
 
 
 def _null_count(values: pa.ChunkedArray) -> int:
-    nans = int(pc.sum(pc.is_nan(values)).as_py() or 0) if pa.types.is_floating(values.type) else 0
+    nans = _count(pc.is_nan(values)) if pa.types.is_floating(values.type) else 0
     return int(values.null_count) + nans
 
 
@@ -90,8 +99,8 @@ def class_findings(
         Finding(
             "class_of_one_row",
             "error",
-            f"data.target: class {single[0]!r} of {name!r} has one row, and a stratified test draw needs two of each. "
-            "Remove or merge it, or set data.test.stratify: false",
+            f"data.target: class {shown(single[0])} of {name!r} has one row, and a stratified test draw needs two of "
+            "each. Remove or merge it, or set data.test.stratify: false",
         )
     ]
 
@@ -99,7 +108,7 @@ def class_findings(
 def fold_findings(name: str, codes: npt.NDArray[np.int64], classes: Sequence[object], n_folds: int) -> list[Finding]:
     """Look for classes that have fewer training rows than there are folds."""
     counts = np.bincount(codes, minlength=len(classes))
-    rare = [f"{classes[int(c)]!r} ({counts[c]})" for c in np.flatnonzero(counts < n_folds)]
+    rare = [f"{shown(classes[int(c)])} ({counts[c]})" for c in np.flatnonzero(counts < n_folds)]
     if not rare:
         return []
     return [
@@ -120,7 +129,7 @@ def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]
         if len(values) and _null_count(values) == len(values):
             message = (
                 f"data.features: column {column.name!r} is null in every training row; leave it out with "
-                f"data.exclude: [{column.name}]"
+                f"{excluding(column.name)}"
             )
             findings.append(Finding("all_null_column", "error", message, column.name))
         elif len(values.unique()) == 1:
@@ -129,7 +138,7 @@ def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]
         elif column.kind == "category" and len(column.categories) > 0.5 * len(values) and len(values) > 20:
             message = (
                 f"column {column.name!r} has {len(column.categories)} distinct strings in {len(values)} training "
-                f"rows, as an id or a free text has; consider data.exclude: [{column.name}]"
+                f"rows, as an id or a free text has; consider {excluding(column.name)}"
             )
             findings.append(Finding("id_like_column", "warning", message, column.name))
     return findings

@@ -7,6 +7,7 @@ each fold.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -86,10 +87,15 @@ def kind_of(name: str, kind: pa.DataType, key: str = "data.features") -> Kind:
         return "boolean"
     if pa.types.is_integer(value_type) or pa.types.is_floating(value_type) or pa.types.is_decimal(value_type):
         return "number"
-    if pa.types.is_string(value_type) or pa.types.is_large_string(value_type):
+    if any(is_it(value_type) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
         return "category"
-    mend = f". Leave it out with data.exclude: [{name}]" if key == "data.features" else ""
+    mend = f". Leave it out with {excluding(name)}" if key == "data.features" else ""
     raise DataError(f"{key}: column {name!r} has type {kind}; expected numbers, booleans or strings{mend}")
+
+
+def excluding(name: str) -> str:
+    """Return the key of a job that leaves column `name` out, as YAML and Python read it."""
+    return f"data.exclude: {json.dumps([name], ensure_ascii=False)}"
 
 
 def is_usable(kind: pa.DataType) -> bool:
@@ -120,7 +126,10 @@ def encode(table: pa.Table, columns: Sequence[Column]) -> Floats:
             raise DataError(f"column {column.name!r} is of type {values.type}; the model was trained on {column.type}")
         matrix[:, position] = _codes(values, column) if kind == "category" else _numbers(values)
         if kind == "number" and np.isinf(matrix[:, position]).any():
-            raise DataError(f"data.features: column {column.name!r} holds infinite values; expected finite numbers")
+            raise DataError(
+                f"data.features: column {column.name!r} holds infinite values; expected finite numbers or nulls. "
+                f"Replace them, or leave it out with {excluding(column.name)}"
+            )
     return matrix
 
 
@@ -142,44 +151,47 @@ def _codes(values: pa.ChunkedArray, column: Column) -> Floats:
     return np.where(nulls, MISSING, np.where(np.isnan(found), UNSEEN, found))
 
 
-def class_values(target: pa.ChunkedArray) -> tuple[str | int | float | bool, ...]:
-    """Return the distinct classes of a target without nulls, sorted; a class's place is its code."""
+def plain_target(target: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a target as strings, booleans, integers or float64, with one zero: Arrow tells -0.0 from 0.0."""
     if pa.types.is_dictionary(target.type):
         target = target.cast(target.type.value_type)
+    if pa.types.is_floating(target.type) or pa.types.is_decimal(target.type):
+        return pc.add(target.cast(pa.float64(), safe=False), 0.0)
+    return target
+
+
+def class_values(target: pa.ChunkedArray) -> tuple[str | int | float | bool, ...]:
+    """Return the distinct classes of a plain target without nulls, sorted; a class's place is its code."""
     return tuple(sorted(target.unique().to_pylist()))
 
 
 def encode_classes(target: pa.ChunkedArray, classes: Sequence[str | int | float | bool]) -> Integers:
     """Return each row's place in `classes`, shape (rows,), -1 for a class that is not among them."""
-    if pa.types.is_dictionary(target.type):
-        target = target.cast(target.type.value_type)
-    codes = pc.index_in(target, value_set=pa.array(classes, target.type))
-    return np.asarray(pc.fill_null(codes, -1).to_numpy(), dtype=np.int64)
+    code_of = {value: code for code, value in enumerate(classes)}
+    found = target.unique()
+    codes = np.array([code_of.get(value, -1) for value in found.to_pylist()], dtype=np.int64)
+    encoded: Integers = codes[pc.index_in(target, value_set=found).to_numpy()]
+    return encoded
 
 
 def encode_numbers(target: pa.ChunkedArray, name: str) -> Floats:
-    """Return a regression target as floats, shape (rows,).
+    """Return a plain regression target as floats, shape (rows,).
 
     Raises:
-        DataError: It is not numeric, or holds infinite values.
+        DataError: It is not numeric.
     """
-    kind = target.type.value_type if pa.types.is_dictionary(target.type) else target.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+    if not (pa.types.is_integer(target.type) or pa.types.is_floating(target.type)):
         raise DataError(f"data.target: {name!r} has type {target.type}; task: regression expects numbers")
-    values = _numbers(target)
-    if not np.isfinite(values).all():
-        raise DataError(f"data.target: {name!r} holds infinite values; expected finite numbers")
-    return values
+    return _numbers(target)
 
 
 def infer_task(target: pa.ChunkedArray) -> Task:
-    """Return the task that a target suggests.
+    """Return the task that a plain target suggests.
 
     Strings and booleans are classes. Whole numbers (of integer or float type) are classes where there are at most
     two of them, or at most 50 and ten rows of each on average; all other numbers are for regression.
     """
-    kind = target.type.value_type if pa.types.is_dictionary(target.type) else target.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+    if not (pa.types.is_integer(target.type) or pa.types.is_floating(target.type)):
         return "classification"
     distinct = target.unique().drop_null()
     if len(distinct) > 2 and len(distinct) > min(50, len(target) // 10):

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from orchestrator.data import checks, encode, parquet, split
 from orchestrator.data.checks import Finding
 from orchestrator.data.encode import Column, Signature, Task
-from orchestrator.errors import DataError, JobError
+from orchestrator.errors import DataError, JobError, did_you_mean, shown
 from orchestrator.job import Data, Validation
 
 
@@ -96,17 +96,21 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int) -> L
     matrix, y = encode.encode(tables.train, columns), _target(target, signature)
     if tables.task == "classification" and len(classes) < 2:
         raise DataError(
-            f"data.target: {data.target!r} has one class, {classes[0]!r}, in the training rows; expected two"
+            f"data.target: {data.target!r} has one class, {shown(classes[0])}, in the training rows; expected at least "
+            "two. Choose other test rows with data.test"
         )
     folds = split.folds(validation, y, tables.task == "classification", seed)
     if tables.task == "classification" and len(folds) > 1:
         findings += checks.fold_findings(data.target, y.astype(np.int64), classes, len(folds))
     test = None
     if tables.test is not None:
-        test = TestSet(encode.encode(tables.test, columns), _target(tables.test.column(data.target), signature))
+        held_out = tables.test.column(data.target)
+        test = TestSet(encode.encode(tables.test, columns), _target(held_out, signature))
         if tables.task == "classification" and (test.target < 0).any():
+            unseen = held_out[int(np.argmax(test.target < 0))].as_py()
             raise DataError(
-                f"data.test: a class of {data.target!r} occurs in test rows alone; expected those of the training rows"
+                f"data.test: class {shown(unseen)} of {data.target!r} occurs in test rows alone; expected the classes "
+                "of the training rows. Choose other test rows, or remove or merge the class"
             )
     for array in (matrix, y):
         array.setflags(write=False)  # as they are on a worker that shares them
@@ -131,37 +135,42 @@ def _read(data: Data, seed: int) -> _Tables:
     reserved = [test.column] if test is not None and test.column is not None else []
     names = dataset.schema.names
     if reserved and reserved[0] not in names:
-        raise JobError(f"data.test.column: no column {reserved[0]!r} in the dataset")
+        raise JobError(f"data.test.column: no column {reserved[0]!r} in the dataset.{did_you_mean(reserved[0], names)}")
     features = parquet.columns_in_use(names, data.target, data.features, data.exclude, reserved)
     for name in features:
         encode.kind_of(name, dataset.schema.field(name).type)
     encode.kind_of(data.target, dataset.schema.field(data.target).type, "data.target")
     wanted = [*features, data.target, *(name for name in reserved if name != data.target)]
-    table = parquet.read(dataset, wanted, data.path)
+    table = _with_plain_target(parquet.read(dataset, wanted, data.path), data.target)
     target = table.column(data.target)
     task: Task = encode.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
-    if any(f.severity == "error" for f in findings):
-        return _Tables(table, None, features, task, findings)
-    if test is None:
+    if test is None or any(f.severity == "error" for f in findings):
         return _Tables(table, None, features, task, findings)
     if test.path is not None:
         other = parquet.open_dataset(test.path, "data.test.path")
-        missing = [name for name in [*features, data.target] if name not in other.schema.names]
-        if missing:
-            raise DataError(f"data.test.path: {test.path} has no column {missing[0]!r}, which the dataset has")
+        for name in [*features, data.target]:
+            if name not in other.schema.names:
+                raise DataError(f"data.test.path: {test.path} has no column {name!r}, which the dataset has")
+            here, there = dataset.schema.field(name).type, other.schema.field(name).type
+            if pa.types.is_null(there):
+                continue
+            if encode.kind_of(name, there, "data.test.path") != encode.kind_of(name, here):
+                raise DataError(
+                    f"data.test.path: column {name!r} is of type {there}; expected {here}, as it is in data.path"
+                )
         held_out = parquet.read(other, [*features, data.target], test.path, "data.test.path")
-        findings += checks.null_findings(data.target, held_out.column(data.target), "data.test.path")
+        held_out = _with_plain_target(held_out, data.target)
+        findings += checks.value_findings(data.target, held_out.column(data.target), "data.test.path")
         if held_out.num_rows == 0:
-            findings.append(Finding("no_test_rows", "error", f"data.test.path: {test.path} has no rows"))
+            findings.append(Finding("no_test_rows", "error", f"data.test.path: {test.path} has no rows; expected some"))
         return _Tables(table, held_out, features, task, findings)
     if test.column is not None:
         mask = _marks(table.column(test.column), test.value)
         if not mask.any() or mask.all():
-            found = table.column(test.column).unique().to_pylist()[:5]
             raise DataError(
-                f"data.test: {int(mask.sum())} of {len(mask)} rows have {test.column} = {test.value!r}; expected some "
-                f"and not all. Values found: {found}"
+                f"data.test.value: {int(mask.sum())} of {len(mask)} rows have {shown(test.value)} in {test.column!r}; "
+                f"expected some and not all. Found there: {_some_values(table.column(test.column))}"
             )
         return _Tables(table.filter(pa.array(~mask)), table.filter(pa.array(mask)), features, task, findings)
     codes = None
@@ -171,18 +180,25 @@ def _read(data: Data, seed: int) -> _Tables:
         findings += checks.class_findings(data.target, codes, classes, draws_stratified_test=True)
         if any(f.severity == "error" for f in findings):
             return _Tables(table, None, features, task, findings)
-    try:
-        train_rows, test_rows = split.draw_test(table.num_rows, test.fraction or 0.2, seed, codes)
-    except ValueError as error:
-        raise JobError(
-            f"data.test.fraction: {test.fraction} of {table.num_rows} rows cannot be drawn: {error}"
-        ) from None
+    train_rows, test_rows = split.draw(table.num_rows, test.fraction or 0.2, seed, codes)
     return _Tables(table.take(train_rows), table.take(test_rows), features, task, findings)
+
+
+def _with_plain_target(table: pa.Table, target: str) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(target), target, encode.plain_target(table.column(target)))
+
+
+def _some_values(values: pa.ChunkedArray) -> str:
+    distinct = values.unique()
+    return ", ".join(shown(v) for v in distinct[:5].to_pylist()) + (", …" if len(distinct) > 5 else "")
 
 
 def _marks(values: pa.ChunkedArray, value: object) -> npt.NDArray[np.bool_]:
     try:
         same = pc.equal(values, pa.scalar(value).cast(values.type))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise JobError(f"data.test.value: {value!r} cannot be compared with a column of type {values.type}") from None
+        raise JobError(
+            f"data.test.value: {shown(value)} cannot stand in a column of type {values.type}; expected one of its "
+            f"values, such as {_some_values(values)}"
+        ) from None
     return np.asarray(pc.fill_null(same, False).to_numpy(), dtype=np.bool_)

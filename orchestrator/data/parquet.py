@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +20,8 @@ BUNDLED = Path(__file__).parent / "datasets"
 def open_dataset(path: str, key: str = "data.path") -> ds.Dataset:
     """Open the Parquet dataset that `path` means, its files in the order of their names.
 
+    Its schema has the columns of all files, as wide as the widest of them: int64 where some have int32.
+
     Args:
         path: A file, a directory (hive partitions become columns), a glob, a URI, or `dataset:NAME`.
         key: The key of the job that named it, for messages.
@@ -29,30 +34,75 @@ def open_dataset(path: str, key: str = "data.path") -> ds.Dataset:
     try:
         dataset = ds.dataset(source, format="parquet", partitioning="hive")
         if isinstance(dataset, ds.FileSystemDataset) and not dataset.files:
-            raise DataError(f"{key}: {path} holds no Parquet file")
-        _ = dataset.schema
+            raise DataError(f"{key}: {path} holds no Parquet file; expected at least one")
+        return _with_all_columns(dataset)
     except FileNotFoundError:
         raise JobError(f"{key}: {path} does not exist; expected a Parquet file, directory or glob") from None
     except PermissionError:
         raise DataError(f"{key}: {path} cannot be read: permission denied") from None
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise _unreadable(path, key, error) from None
-    twice = sorted({n for n in dataset.schema.names if dataset.schema.names.count(n) > 1})
-    if twice:
-        raise DataError(f"{key}: {path} has {_quoted(twice)} more than once among its columns; names must differ")
-    return dataset
+
+
+def _with_all_columns(dataset: ds.Dataset) -> ds.Dataset:
+    fragments = list(dataset.get_fragments())
+    with ThreadPoolExecutor(16) as pool:  # each keeps its schema from here on
+        schemas = list(pool.map(lambda fragment: fragment.physical_schema, fragments))
+    types = dict(zip(dataset.schema.names, map(_takeable, dataset.schema.types), strict=True))
+    for schema in schemas:
+        if not schema.equals(schemas[0]):
+            for field in schema:
+                known = types.get(field.name, field.type)
+                types[field.name] = _wider(known, field.type) or known
+    return ds.FileSystemDataset(fragments, pa.schema(types.items()), dataset.format, dataset.filesystem)
+
+
+def _takeable(kind: pa.DataType) -> pa.DataType:
+    return pa.large_string() if pa.types.is_string_view(kind) else kind  # Arrow cannot pick rows of string views
+
+
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds the values of both, or None where there is none."""
+    if one == other:
+        return one
+    plain = [t.value_type if pa.types.is_dictionary(t) else _takeable(t) for t in (one, other)]
+    try:
+        schemas = [pa.schema([("both", t)]) for t in plain]
+        return pa.unify_schemas(schemas, promote_options="permissive").field("both").type
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return None
 
 
 def read(dataset: ds.Dataset, columns: Sequence[str], path: str, key: str = "data.path") -> pa.Table:
     """Read `columns` of all rows, in the order of the files and of the rows in them.
 
     Raises:
-        DataError: A file is damaged, or its columns are of another type than the first file's.
+        DataError: A file is damaged, lacks a column, or has one of another type than the others have.
     """
+    _check_files(dataset.get_fragments(), dataset.schema, columns, key)
     try:
         return dataset.to_table(columns=list(columns)).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
         raise _unreadable(path, key, error) from None
+
+
+def _check_files(fragments: Iterable[ds.Fragment], schema: pa.Schema, columns: Sequence[str], key: str) -> None:
+    for fragment in fragments:
+        own = fragment.physical_schema
+        if schema.equals(own):
+            continue
+        partitions = ds.get_partition_keys(fragment.partition_expression)
+        for name in columns:
+            if name not in own.names and name not in partitions:
+                raise DataError(
+                    f"{key}: {fragment.path} has no column {name!r}, which other files have; expected the same columns "
+                    "in all files (data.exclude leaves a feature out)"
+                )
+            if name in own.names and _wider(schema.field(name).type, own.field(name).type) != schema.field(name).type:
+                raise DataError(
+                    f"{key}: column {name!r} is of type {own.field(name).type} in {fragment.path}, and of type "
+                    f"{schema.field(name).type} in other files; expected one type (data.exclude leaves a feature out)"
+                )
 
 
 def columns_in_use(
@@ -95,12 +145,12 @@ def _source(path: str, key: str) -> str | list[str]:
         return str(BUNDLED / f"{name}.parquet")
     if "://" in path:
         return path
-    if not Path(path).exists() and any(c in path for c in "*?["):
+    if not os.path.exists(path) and glob.has_magic(path):
         files = sorted(f for f in glob.glob(path, recursive=True) if Path(f).is_file())
         if not files:
-            raise JobError(f"{key}: no file matches {path}")
+            raise JobError(f"{key}: no file matches {path}; expected a Parquet file, directory or glob")
         return files
-    if not Path(path).exists():
+    if not os.path.exists(path):
         near = did_you_mean(Path(path).name, (f.name for f in Path(path).parent.glob("*"))) if path else ""
         hint = near if near.startswith(" Did") else ""
         raise JobError(f"{key}: {path} does not exist; expected a Parquet file, directory or glob.{hint}")
@@ -110,12 +160,11 @@ def _source(path: str, key: str) -> str | list[str]:
 
 
 def _unreadable(path: str, key: str, error: BaseException) -> DataError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    reason = lines[0].removeprefix("Error creating dataset. ")
-    if "magic bytes" in str(error) or "Parquet file size is" in str(error):
+    text = str(error).strip()
+    reason = (text.splitlines() or [type(error).__name__])[0].removeprefix("Error creating dataset. ")[:200]
+    if "magic bytes" in text or "Parquet file size is" in text:
         reason = "it does not have the marks of a Parquet file (another format, or cut off)"
-    return DataError(f"{key}: {path} cannot be read as Parquet: {reason[:200]}")
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:5]) + (", …" if len(names) > 5 else "")
+    elif "duplicate field names" in text:
+        reason = "two of its columns have the same name; expected names that differ"
+    file = re.search(r"(?:from|source) '(.+?)'", text)
+    return DataError(f"{key}: {file[1] if file else path} cannot be read as Parquet: {reason}")

@@ -27,7 +27,7 @@ from threadpoolctl import ThreadpoolController
 from orchestrator.data.encode import Column, Floats, Task
 from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import SCALERS, preparation
-from orchestrator.errors import JobError, did_you_mean
+from orchestrator.errors import JobError, did_you_mean, shown
 from orchestrator.families import neighbours
 from orchestrator.families.base import Answer, Plan, Shape, UnitOutput, WorkUnit
 from orchestrator.space import Conditions, Dimension, Params, Range, Space, dimensions, values_of
@@ -311,7 +311,7 @@ class KNN:
                 raise JobError(f"{key}: knn has no parameter {name!r}.{did_you_mean(name, DEFAULTS)}")
             checked[name] = _checked(f"{key}.{name}", name, dimension, shape)
         if "p" in checked and "minkowski" not in _listed(checked.get("metric", "euclidean")):
-            raise JobError(f"{key}.p: p belongs to metric minkowski, which {key}.metric does not have")
+            raise JobError(f"{key}.p: p belongs to metric minkowski; add it to {key}.metric, or leave p out")
         return checked
 
     def plan(self, space: Space, shape: Shape, *, exhaustive: bool) -> Plan:
@@ -354,16 +354,22 @@ def _checked(key: str, name: str, dimension: Dimension, shape: Shape) -> Range |
         values = ["none" if value is None and name == "scaler" else value for value in dimension]
         for value in values:
             if value not in allowed[name]:
-                raise JobError(f"{key}: no {name} {value!r}.{did_you_mean(value, allowed[name])}")
+                raise JobError(f"{key}: no {name} {shown(value)}.{did_you_mean(value, allowed[name])}")
         return values
-    values = [dimension.low, dimension.high] if isinstance(dimension, Range) else list(dimension)
+    if name == "n_neighbors" and isinstance(dimension, Range) and not dimension.is_integer:
+        odd = next(v for v in (dimension.low, dimension.high, dimension.step) if isinstance(v, float))
+        raise JobError(f"{key}: expected whole numbers for low, high and step, found {odd}")
+    values = _ends(dimension) if isinstance(dimension, Range) else list(dimension)
     if name == "pca":
         values = ["none" if value is None else value for value in values]
     for value in values:
         _CHECKS[name](key, value, shape)
-    if name == "n_neighbors" and isinstance(dimension, Range) and not dimension.is_integer:
-        raise JobError(f"{key}: expected whole numbers, found step {dimension.step}")
     return dimension if isinstance(dimension, Range) else values
+
+
+def _ends(dimension: Range) -> list[Any]:
+    ends = [dimension.low, dimension.high]
+    return ends if dimension.is_integer else [float(end) for end in ends]
 
 
 def _is_whole(value: object) -> bool:
@@ -372,7 +378,7 @@ def _is_whole(value: object) -> bool:
 
 def _check_k(key: str, value: Any, shape: Shape) -> None:
     if not _is_whole(value) or value < 1:
-        raise JobError(f"{key}: expected whole numbers from 1 up, found {value!r}")
+        raise JobError(f"{key}: expected whole numbers from 1 up, found {shown(value)}")
     if value > shape.n_train_smallest:
         raise JobError(
             f"{key}: {value} neighbours, and the smallest training fold has {shape.n_train_smallest} rows; "
@@ -382,7 +388,7 @@ def _check_k(key: str, value: Any, shape: Shape) -> None:
 
 def _check_p(key: str, value: Any, shape: Shape) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 1:
-        raise JobError(f"{key}: expected numbers from 1 up, found {value!r}")
+        raise JobError(f"{key}: expected numbers from 1 up, found {shown(value)}")
 
 
 def _check_pca(key: str, value: Any, shape: Shape) -> None:
@@ -391,10 +397,15 @@ def _check_pca(key: str, value: Any, shape: Shape) -> None:
     if isinstance(value, float) and 0 < value < 1:
         return
     if not _is_whole(value) or value < 1:
-        raise JobError(f"{key}: expected none, a number of components, or a share between 0 and 1; found {value!r}")
+        raise JobError(
+            f"{key}: expected none, a number of components, or a share between 0 and 1; found {shown(value)}"
+        )
     widest = min(shape.n_train_smallest, len(shape.columns))
     if value > widest and all(column.kind != "category" for column in shape.columns):
-        raise JobError(f"{key}: {value} components of {len(shape.columns)} columns; expected at most {widest}")
+        raise JobError(
+            f"{key}: {value} components of {len(shape.columns)} columns and at least {shape.n_train_smallest} rows; "
+            f"expected at most {widest}"
+        )
 
 
 _CHECKS = {"n_neighbors": _check_k, "p": _check_p, "pca": _check_pca}

@@ -24,9 +24,10 @@ from orchestrator.data.encode import Floats
 
 Weighting = Literal["uniform", "distance"]
 BLOCK_ROWS = 1280
-"""Query rows of a block. A multiple of 256, the chunk of scikit-learn's search, so that blocks cut where it cuts; and
-above 1024, so that scikit-learn searches a block of a large fold in the same order as the fold in one piece."""
-SHORTEST_BLOCK_ROWS = 256
+"""Query rows of a block. A multiple of 256, the chunk of scikit-learn's search, so that blocks cut where it cuts."""
+SHORTEST_BLOCK_ROWS = 1025
+"""A shorter tail joins the block before it: only above 1024 rows does scikit-learn search a block in the same order as
+a large fold in one piece, and order equal distances alike."""
 NEAR_TIE = 1e-9
 """Votes closer than this, as a share of the largest, are counted again in scikit-learn's order of summation."""
 

@@ -39,6 +39,11 @@ class Progress:
     n_units_done: int
     n_units_running: int
 
+    @property
+    def n_finished(self) -> int:
+        """How many trials have a result, over all searches."""
+        return sum(search.n_finished for search in self.searches)
+
 
 @dataclass(frozen=True, slots=True)
 class _OpenTrial:
@@ -89,16 +94,18 @@ class SearchLoop:
 
     def run(self) -> Ending:
         """Run until nothing is left to do, time is up, or a stop is asked for."""
-        while (ending := self._reason_to_leave_off()) is None:
+        self._take_up()  # what the ledger knew counts, even if there is no time for more
+        while (reason := self._reason_to_leave_off()) is None:
             self._ask()
             self._submit()
             self._report()
             if not self._work.n_submitted:
-                ending = self._reason_to_leave_off() or "finished"
+                reason = self._reason_to_leave_off()
                 break
             self._take_in(self._executor.completed(max(0.0, min(POLL_S, self._seconds_left()))))
         self._report()
-        return ending
+        is_done = all(len(state.results) >= state.n_expected for state in self._states)
+        return "finished" if is_done or reason is None else reason
 
     def _reason_to_leave_off(self) -> Ending | None:
         if self._should_stop():
@@ -115,11 +122,15 @@ class SearchLoop:
                     batch = state.propose()
                     proposed += [batch] if batch is not None else []
             self._ledger.append(proposed)
-            fresh = [(state, trial) for state in self._states for trial in state.activate()]
-            if not fresh:
+            if not self._take_up():
                 return
-            for (state, generation), group in itertools.groupby(fresh, key=lambda one: (one[0], one[1].generation)):
-                self._want(state, generation, [trial for _, trial in group])
+
+    def _take_up(self) -> bool:
+        """Plan the trials that were proposed and not taken up; tell whether there were any."""
+        fresh = [(state, trial) for state in self._states for trial in state.activate()]
+        for (state, generation), group in itertools.groupby(fresh, key=lambda one: (one[0], one[1].generation)):
+            self._want(state, generation, [trial for _, trial in group])
+        return bool(fresh)
 
     def _want(self, state: SearchState, generation: int, trials: Sequence[Trial]) -> None:
         """Plan trials; what is known already is answered at once."""

@@ -1,0 +1,136 @@
+"""What the benchmarks share: a Ray that is started and timed, the peer Ray Tune, and a folder for what they write."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orchestrator.execution.ray_executor  # noqa: F401  (it sets Ray's environment, and so comes before Ray)
+
+import ray  # isort: skip
+
+
+@contextmanager
+def started_ray() -> Iterator[float]:
+    """Start Ray on this machine as a run does; gives the seconds that it took."""
+    began = time.perf_counter()
+    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        yield time.perf_counter() - began
+    finally:
+        ray.shutdown()
+
+
+def warm_workers(*modules: str) -> None:
+    """Let as many workers as there are CPUs import modules, until all of them have."""
+    n_cpus = int(ray.cluster_resources()["CPU"])
+    task = ray.remote(num_cpus=1)(_imported)
+    while any(ray.get([task.remote(modules) for _ in range(n_cpus)])):
+        pass
+
+
+def _imported(modules: Sequence[str]) -> bool:
+    """Import modules; return whether any was new to this process."""
+    is_new = any(name not in sys.modules for name in modules)
+    for name in modules:
+        importlib.import_module(name)
+    time.sleep(0.2)  # so that the next task goes to another worker
+    return is_new
+
+
+@contextmanager
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """Give a new folder below `parent`, or where the system keeps such, that is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="orchestrator-benchmark-", dir=parent) as folder:
+        yield Path(folder)
+
+
+def machine() -> str:
+    """Return how many CPUs there are and how busy they were before the benchmark."""
+    return f"{os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.2f} over the last minute"
+
+
+@dataclass(frozen=True, slots=True)
+class TuneCost:
+    """What Ray Tune did: trials finished, and seconds from its start to the end of the last of them."""
+
+    n_trials: int
+    seconds: float
+
+    @property
+    def a_trial(self) -> float:
+        """Seconds a trial."""
+        return self.seconds / self.n_trials
+
+
+def tune_cost(
+    objective: Callable[..., Mapping[str, float]],
+    space: Mapping[str, Any],
+    folder: Path,
+    *,
+    uses_optuna: bool,
+    n_trials: int = -1,
+    limit_s: float | None = None,
+    data: Mapping[str, Any] | None = None,
+    reuses_actors: bool = False,
+) -> TuneCost | None:
+    """Run Ray Tune in the Ray that is up, and return its cost, or None where it is not installed.
+
+    Args:
+        objective: Returns `{"score": ...}` for a configuration (and `data` by keyword).
+        space: By parameter a list of choices, or low and high of whole numbers or of floats.
+        folder: Where it keeps its files.
+        uses_optuna: Whether OptunaSearch proposes; else Tune's default does, which draws at random.
+        n_trials: When to stop; -1 for no bound.
+        limit_s: When to stop, in seconds.
+        data: What all trials share, put into the object store once.
+        reuses_actors: Whether a worker process serves many trials, which Tune does only where it is asked to.
+    """
+    try:
+        from ray import tune
+        from ray.tune.search.optuna import OptunaSearch
+    except ImportError:
+        return None
+
+    ends: list[float] = []
+
+    class Ends(tune.Callback):
+        def on_trial_complete(self, *args: Any, **kwargs: Any) -> None:
+            ends.append(time.perf_counter())
+
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    began = time.perf_counter()
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        tune.Tuner(
+            tune.with_parameters(objective, **data) if data else objective,
+            param_space={name: _domain(tune, values) for name, values in space.items()},
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="max",
+                num_samples=n_trials,
+                time_budget_s=limit_s,
+                search_alg=OptunaSearch() if uses_optuna else None,
+                reuse_actors=reuses_actors,
+            ),
+            run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0, callbacks=[Ends()]),
+        ).fit()
+    return TuneCost(len(ends), (ends[-1] if ends else time.perf_counter()) - began)
+
+
+def _domain(tune: Any, values: Any) -> Any:
+    if isinstance(values, list):
+        return tune.choice(values)
+    low, high = values
+    return tune.randint(low, high + 1) if isinstance(low, int) else tune.uniform(low, high)

@@ -1,0 +1,38 @@
+"""Which Ray is meant, and that an address where nothing answers is refused at once."""
+
+import socket
+
+import pytest
+
+from orchestrator.errors import JobError
+from orchestrator.execution.address import cluster_address
+
+
+@pytest.fixture
+def no_ray_address(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_no_address_means_this_machine(no_ray_address):
+    assert cluster_address(None) is None
+    assert cluster_address("local") is None
+
+
+def test_ray_address_is_honoured_and_named_in_the_error(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(JobError, match=r"RAY_ADDRESS: nothing answers at 127\.0\.0\.1:1"):
+        cluster_address(None)
+
+
+def test_an_address_given_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert cluster_address(address) == address
+        assert cluster_address(f"ray://{address}") == f"ray://{address}"
+
+
+@pytest.mark.parametrize("address", ["head", "host:port", "127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
+def test_an_address_without_a_cluster_is_refused(address, no_ray_address):
+    with pytest.raises(JobError, match="--address"):
+        cluster_address(address)
