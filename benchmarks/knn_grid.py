@@ -7,8 +7,8 @@ stratified folds, standard scaler, by
 
 * scikit-learn's `GridSearchCV(n_jobs=-1, refit=False)` of a pipeline, once, its processes started beforehand;
 * Ray Tune with OptunaSearch, one configuration a trial, for `--tune-seconds`, once as it comes and once told to let a
-  worker serve many trials (`reuse_actors`); what the whole grid would take is extrapolated from its cost a trial (needs
-  `pip install "ray[tune]"`, else left out);
+  worker serve many trials (`reuse_actors`); what the whole grid would take is extrapolated from its cost a trial after
+  the first, without its start-up (needs `pip install "ray[tune]"`, else left out);
 * the orchestrator on Ray: the whole `run()` (read, plan, search, leaderboard, refit, model saved) and its search alone,
   the median of `--repeats` runs. Ray is up and its workers have run a job on tiny data; that start-up is shown apart.
 
@@ -235,7 +235,7 @@ def compare(one: Case, folder: Path, tune_s: float, repeats: int) -> None:
     table = [("GridSearchCV(n_jobs=-1)", grid_s, "")]
     for name, cost in tuned.items():
         if cost is not None and cost.n_trials:
-            note = f"EXTRAPOLATED: {cost.n_trials} trials in {cost.seconds:.1f} s, {cost.a_trial:.2f} s a trial"
+            note = f"EXTRAPOLATED: {cost.n_trials} trials in {cost.last_s:.1f} s, {cost.a_trial:.2f} s each after one"
             table.append((name, cost.a_trial * n_points, note))
     table += [("orchestrator, whole run()", run_s, spread), ("orchestrator, its search", search_s, "")]
     print(f"{'':28}{'seconds':>10}{'GridSearchCV/it':>17}")

@@ -12,8 +12,9 @@ refit; before it, a job of 200 trials warms up Ray's workers and this process. S
 * how much the driver's memory (RSS) grew a trial, from the 200th trial to the last (a later sampler fills what an
   earlier one left free: `--samplers tpe` alone shows it afresh).
 
-Beside it, in the same Ray: Ray Tune's cost a trial, over 30 trials of the same objective with its default search, once
-as it comes and once told to let a worker serve many trials (needs `pip install "ray[tune]"`, else left out).
+Beside it, in the same Ray: Ray Tune's cost a trial, over 30 trials of the same objective with its default search and
+without its start-up, once as it comes and once told to let a worker serve many trials (needs `pip install "ray[tune]"`,
+else left out).
 
 The ledger is made durable by fsync, so the disk below `--directory` matters: its cost is measured beforehand.
 """

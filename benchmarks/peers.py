@@ -63,15 +63,16 @@ def machine() -> str:
 
 @dataclass(frozen=True, slots=True)
 class TuneCost:
-    """What Ray Tune did: trials finished, and seconds from its start to the end of the last of them."""
+    """What Ray Tune did: trials finished, and seconds from its start to the end of the first and of the last one."""
 
     n_trials: int
-    seconds: float
+    first_s: float
+    last_s: float
 
     @property
     def a_trial(self) -> float:
-        """Seconds a trial."""
-        return self.seconds / self.n_trials
+        """Seconds a trial after the first, so that Tune's own start-up does not count."""
+        return (self.last_s - self.first_s) / (self.n_trials - 1) if self.n_trials > 1 else self.first_s
 
 
 def tune_cost(
@@ -126,7 +127,8 @@ def tune_cost(
             ),
             run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0, callbacks=[Ends()]),
         ).fit()
-    return TuneCost(len(ends), (ends[-1] if ends else time.perf_counter()) - began)
+    stopped = time.perf_counter()
+    return TuneCost(len(ends), (ends[0] if ends else stopped) - began, (ends[-1] if ends else stopped) - began)
 
 
 def _domain(tune: Any, values: Any) -> Any:

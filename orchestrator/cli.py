@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 import threading
@@ -225,7 +226,7 @@ def _conclude(result: Result) -> None:
     print(leaderboard.as_table(result.leaderboard.to_arrow(), metric, TOP))
     rest = len(result.leaderboard) - TOP
     if rest > 0:
-        print(f"... and {rest} more: orchestrator leaderboard {result.path}")
+        print(f"... and {rest} more: orchestrator leaderboard {shlex.quote(str(result.path))}")
     best = result.leaderboard.best
     assert best is not None
     print(f"\nbest: {best.trial} {leaderboard.params_json(best.params)}")
@@ -235,7 +236,7 @@ def _conclude(result: Result) -> None:
         values = ", ".join(f"{who} {leaderboard.plain_score(metric, score)[1]:.4f}" for who, score in shown)
         print(f"{name} on the sealed test rows, opened once: {values}")
     if result.ending == "time":
-        print("the time budget ended the search; go on with: orchestrator resume " + str(result.path))
+        print("the time budget ended the search; go on with: orchestrator resume " + shlex.quote(str(result.path)))
     print(f"model: {result.path / 'best'}")
 
 
@@ -311,7 +312,7 @@ def _status(options: argparse.Namespace) -> int:
     for row in [row for row in board.rows if row.error][:TOP]:
         print(f"failed: {row.trial}: {row.error}")
     if state in ("killed", "interrupted", "time", "failed"):
-        print(f"go on with: orchestrator resume {path}")
+        print(f"go on with: orchestrator resume {shlex.quote(str(path))}")
     return 0
 
 

@@ -180,19 +180,36 @@ def _plain(space: Space | None) -> dict[str, Any]:
     return plain
 
 
-def new_generations(before: Job, prepared: Prepared, records: Sequence[Record]) -> list[Record]:
-    """Return a record for each search whose space is not the one that it was last opened with."""
+def n_made(job: Job, records: Sequence[Record]) -> list[int]:
+    """Return how many trials each search of a resolved job has asked for so far."""
+    proposed = {r.search: r.first + len(r.proposals) for r in records if isinstance(r, BatchProposed)}
+    return [int(min(limit, proposed.get(s.name or "", 0))) for s, limit in zip(job.searches, _limits(job), strict=True)]
+
+
+def new_generations(before: Job, job: Job, records: Sequence[Record]) -> list[Record]:
+    """Return a record for each search whose space is not the one that it was last opened with.
+
+    Args:
+        before: The resolved job that the ledger was written under.
+        job: The resolved job from now on.
+        records: The ledger.
+
+    Raises:
+        JobError: A search may make fewer trials than it has made.
+    """
     opened: list[Record] = []
-    for search, limit in zip(prepared.job.searches, _limits(before), strict=True):
+    for number, (search, limit, made) in enumerate(
+        zip(job.searches, _limits(job), n_made(before, records), strict=True)
+    ):
+        if limit < made:
+            raise JobError(
+                f"searches.{number}.trials: {limit:.0f} trials from now on (by trials or budget.trials), and {made} "
+                "are made; expected no fewer"
+            )
         space = _plain(search.space)
-        mine = [r for r in records if isinstance(r, SpaceOpened | BatchProposed) and r.search == search.name]
-        generations = [r for r in mine if isinstance(r, SpaceOpened)]
-        if generations and generations[-1].space == space:
-            continue
-        batches = [r for r in mine if isinstance(r, BatchProposed)]
-        n_proposed = batches[-1].first + len(batches[-1].proposals) if batches else 0
-        first = int(min(limit, n_proposed))
-        opened.append(SpaceOpened(search.name or "", len(generations), first, space))
+        generations = [r for r in records if isinstance(r, SpaceOpened) and r.search == search.name]
+        if not generations or generations[-1].space != space:
+            opened.append(SpaceOpened(search.name or "", len(generations), made, space))
     return opened
 
 

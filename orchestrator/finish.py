@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -69,7 +70,7 @@ def finish(
             if errors
             else "no batch of trials finished in time"
         )
-        raise RunError(f"no model was found: {reason}. See `orchestrator leaderboard {path}`")
+        raise RunError(f"no model was found: {reason}. See `orchestrator leaderboard {shlex.quote(str(path))}`")
     openings = [record for record in records if isinstance(record, TestOpened)]
     known = openings[-1] if openings and openings[-1].best == best.trial else None
     has_model = known is not None and (path / rundir.BEST).exists()

@@ -179,10 +179,8 @@ def _parsed(line: bytes, path: Path, number: int) -> Record:
     try:
         values = json.loads(line)
         return _KINDS[values.pop("is")](**values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{path}, line {number}, is damaged ({type(error).__name__}); restore the file from a copy"
-        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RunError(f"{path}, line {number}, is damaged; restore the file from a copy, or start a new run") from None
 
 
 def _whole_length(path: Path) -> int:

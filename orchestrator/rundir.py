@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import JobError, RunError, did_you_mean
+from orchestrator.errors import JobError, OrchestratorError, RunError, did_you_mean
 
 JOB, MANIFEST, LEDGER, LOG = "job.yaml", "manifest.json", "ledger", "log.jsonl"
 BEST, STUDY = "best", "study"
@@ -33,13 +34,14 @@ def home() -> tuple[Path, str | None]:
     return here, None
 
 
-def create(job_name: str, out: str | Path | None, needed_bytes: int) -> Path:
-    """Make a new, empty run directory.
+def create(job_name: str, out: str | Path | None, needed_bytes: int, files: Mapping[str, str]) -> Path:
+    """Make a new run directory with its first files, whole or not at all.
 
     Args:
         job_name: Names it, together with the time.
         out: Where to make it instead; it must not exist.
         needed_bytes: What the run will write, about.
+        files: Content by name.
 
     Raises:
         JobError: It exists, cannot be made, or the disk has no room.
@@ -47,7 +49,7 @@ def create(job_name: str, out: str | Path | None, needed_bytes: int) -> Path:
     if out is not None:
         path = Path(os.path.expanduser(out)).absolute()
         if os.path.lexists(path):
-            way = f", or `orchestrator resume {path}`" if (path / JOB).exists() else ""
+            way = f", or `orchestrator resume {shlex.quote(str(path))}`" if (path / JOB).exists() else ""
             raise JobError(f"--out: {path} exists; expected a new directory{way}")
     else:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -60,16 +62,20 @@ def create(job_name: str, out: str | Path | None, needed_bytes: int) -> Path:
     try:
         path.mkdir(parents=True)
         free = shutil.disk_usage(path).free
+        if free < needed_bytes + SPARE_BYTES:
+            raise JobError(
+                f"--out: {free / 1e6:.1f} MB are free at {path}, and the run needs about "
+                f"{(needed_bytes + SPARE_BYTES) / 1e6:.1f} MB; make room or choose another place"
+            )
         (path / LEDGER).mkdir()
+        for name, content in files.items():
+            write(path / name, content)
     except OSError as error:
         _remove(path, existing)
         raise JobError(f"--out: {path} cannot be made: {error.strerror}; choose another place") from None
-    if free < needed_bytes + SPARE_BYTES:
+    except OrchestratorError as error:
         _remove(path, existing)
-        raise JobError(
-            f"--out: {free / 1e6:.1f} MB are free at {path}, and the run needs about "
-            f"{(needed_bytes + SPARE_BYTES) / 1e6:.1f} MB; make room or choose another place"
-        )
+        raise JobError(str(error)) from None
     return path
 
 
@@ -83,11 +89,6 @@ def _remove(path: Path, existing: Path) -> None:
             parent.rmdir()
         except OSError:
             return
-
-
-def discard(path: Path) -> None:
-    """Remove a run directory in which nothing was run."""
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def find(run: str) -> Path:
@@ -131,9 +132,14 @@ def write(path: Path, content: str | bytes) -> None:
         raise RunError(f"{path} cannot be written: {error.strerror}{hint}") from None
 
 
+def manifest_text(manifest: Mapping[str, Any]) -> str:
+    """Return the manifest as it is written."""
+    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest as a whole."""
-    write(path / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    write(path / MANIFEST, manifest_text(manifest))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

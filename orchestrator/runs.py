@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import shlex
 import signal
 import threading
 import time
@@ -114,13 +115,11 @@ def run(
     if executor == "ray":
         cluster_address(address)
     prepared = prepare(jobs.located(job, base or Path.cwd()))
-    path = rundir.create(job.name, out, _needed_bytes(prepared.data))
-    try:
-        rundir.write(path / rundir.JOB, jobs.to_yaml(prepared.job))
-        rundir.write_manifest(path, _first_manifest(prepared, executor))
-    except RunError as error:
-        rundir.discard(path)
-        raise JobError(f"--out: {error}") from None
+    files = {
+        rundir.JOB: jobs.to_yaml(prepared.job),
+        rundir.MANIFEST: rundir.manifest_text(_first_manifest(prepared, executor)),
+    }
+    path = rundir.create(job.name, out, _needed_bytes(prepared.data), files)
     on_start(path, prepared)
     opened = first_generations(prepared.job)
     with Ledger(path / rundir.LEDGER) as ledger:
@@ -154,7 +153,7 @@ def resume(
         Interrupted: As for `run`.
     """
     before = stored_job(path)
-    changed = jobs.from_dict(jobs.with_overrides(jobs.to_dict(before), overrides), str(path / rundir.JOB))
+    changed = jobs.from_dict(jobs.to_dict(before), str(path / rundir.JOB), overrides)
     _check_changes(before, changed)
     with Ledger(path / rundir.LEDGER) as ledger:
         manifest = rundir.read_manifest(path)
@@ -166,7 +165,7 @@ def resume(
             )
         _remark_on_versions(manifest["versions"])
         records = list(read(path / rundir.LEDGER))
-        opened = new_generations(before, prepared, records)
+        opened = new_generations(before, prepared.job, records)
         if prepared.job != before:
             rundir.write(path / rundir.JOB, jobs.to_yaml(prepared.job))
         ledger.append(opened)
@@ -206,7 +205,7 @@ def _check_changes(before: Job, after: Job) -> None:
 def stored_job(path: Path) -> Job:
     """Return the resolved job of a run directory."""
     text = (path / rundir.JOB).read_text(encoding="utf-8")
-    return jobs.from_dict(jobs.parse_yaml(text, rundir.JOB), str(path / rundir.JOB))
+    return jobs.from_dict(jobs.parse_yaml(text, str(path / rundir.JOB)), str(path / rundir.JOB))
 
 
 def _needed_bytes(data: LoadedData) -> int:
@@ -307,7 +306,7 @@ def _run(
             result = Result(path, board, scores, ending)
     except Interrupted as error:
         _end(path, manifest, "interrupted", error.exit_code, session, str(error))
-        raise Interrupted(f"{error}; go on with: orchestrator resume {path}") from None
+        raise Interrupted(f"{error}; go on with: orchestrator resume {shlex.quote(str(path))}") from None
     except OrchestratorError as error:
         _end(path, manifest, "failed", error.exit_code, session, str(error))
         raise

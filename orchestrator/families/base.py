@@ -156,4 +156,5 @@ class Family(Protocol):
 def mean_and_std(scores: Sequence[float]) -> tuple[float, float]:
     """Return mean and standard deviation (ddof=0) over folds, as `GridSearchCV` computes them."""
     values = np.asarray(scores, dtype=np.float64)
-    return float(np.average(values)), float(np.sqrt(np.average((values - np.average(values)) ** 2)))
+    mean = values.mean()
+    return float(mean), float(np.sqrt(((values - mean) ** 2).mean()))

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import threadpoolctl
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, get_scorer_names
 
 from orchestrator.data.encode import Signature, encode
 from orchestrator.data.load import TestSet, TrainingSet
-from orchestrator.errors import DataError, JobError
+from orchestrator.errors import DataError, JobError, did_you_mean
 from orchestrator.families.base import UnitOutput, WorkUnit, mean_and_std
 
 MODEL_FILE, SIGNATURE_FILE, CARD_FILE = "model.skops", "signature.json", "README.md"
@@ -29,6 +29,11 @@ HARMLESS = frozenset(
     | {f"{_METRICS}{name}Distance64" for name in ("Euclidean", "Manhattan", "Chebyshev", "Minkowski")}
 )
 """What a neighbours index is made of, beside the types that skops trusts by itself. None runs code when it is made."""
+
+FITTING = {
+    "classification": "accuracy, f1_macro, roc_auc (two classes), roc_auc_ovr or neg_log_loss",
+    "regression": "r2, neg_root_mean_squared_error or neg_mean_absolute_error",
+}
 
 
 def dummy(task: str) -> DummyClassifier | DummyRegressor:
@@ -43,6 +48,12 @@ def dummy_scores(data: TrainingSet) -> tuple[float, float]:
         JobError: The metric is unknown, or does not go with the task or with the number of classes.
     """
     scorer = checked_scorer(data.metric)
+    n_classes = len(np.unique(data.target))
+    what = f"{data.task} of {n_classes} classes" if data.task == "classification" else data.task
+    unfit = JobError(f"metric: {data.metric} cannot score {what}; expected one such as {FITTING[data.task]}")
+    is_for_numbers = scorer._score_func.__module__.endswith("_regression")
+    if is_for_numbers != (data.task == "regression"):
+        raise unfit
     scores = []
     for fold in data.folds:
         train, valid = data.target[fold.train], data.target[fold.valid]
@@ -51,11 +62,8 @@ def dummy_scores(data: TrainingSet) -> tuple[float, float]:
             model = dummy(data.task).fit(np.zeros((len(train), 1)), train)
             try:
                 scores.append(float(scorer(model, np.zeros((len(valid), 1)), valid)))
-            except (ValueError, TypeError, AttributeError) as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                n_classes = len(np.unique(data.target))
-                what = f"{n_classes} classes" if data.task == "classification" else "regression"
-                raise JobError(f"metric: {data.metric} cannot score this task ({what}): {reason}") from None
+            except (ValueError, TypeError, AttributeError):
+                raise unfit from None
     return mean_and_std(scores)
 
 
@@ -65,10 +73,6 @@ def checked_scorer(metric: str) -> Any:
     Raises:
         JobError: There is none of that name.
     """
-    from sklearn.metrics import get_scorer_names
-
-    from orchestrator.errors import did_you_mean
-
     if metric not in get_scorer_names():
         raise JobError(f"metric: no scorer {metric!r} in scikit-learn.{did_you_mean(metric, get_scorer_names())}")
     return get_scorer(metric)

@@ -28,9 +28,9 @@ from orchestrator.errors import JobError, did_you_mean
 from orchestrator.search.trial import Proposal, Result
 from orchestrator.space import Conditions, Dimension, Params, Range, dimensions
 
-MOST_REMEMBERED = 200
-"""Results that a sampler is fitted on: TPE's cost grows with them, and so it is the same at 10,000 trials as at 200."""
-BEST_REMEMBERED = 50
+MOST_REMEMBERED = 128
+"""Results that a sampler is fitted on: TPE's cost grows with them, and so it is the same at 10,000 trials as at 128."""
+BEST_REMEMBERED = 32
 _PROBE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
 _UNUSABLE = {"GridSampler", "PartialFixedSampler", "BruteForceSampler", "BaseSampler", "BaseGASampler"}
 
@@ -68,7 +68,7 @@ class Proposer:
         told = _remembered(history, generator)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            study = _study(_make(self.sampler, seed))
+            study = _study(_make(self.sampler, seed, is_conditional=bool(self.conditions.keys() & order)))
             study.add_trials([_frozen(result, distributions) for result in told])
             return [self._asked(study, distributions) for _ in range(n_proposals)]
 
@@ -130,9 +130,9 @@ def _checked_sampler(name: str, key: str) -> None:
         raise JobError(f"{key}: sampler {name!r} needs the package {missing!r}, which is not installed") from None
 
 
-def _make(name: str, seed: int) -> BaseSampler:
+def _make(name: str, seed: int, *, is_conditional: bool = False) -> BaseSampler:
     if name.lower() == "tpe":
-        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+        return TPESampler(seed=seed, multivariate=True, group=is_conditional, constant_liar=True)
     names = {n.removesuffix("Sampler").lower(): n for n in optuna.samplers.__all__ if n.endswith("Sampler")}
     maker = getattr(optuna.samplers, names[name.lower().removesuffix("sampler")])
     wanted = {"warn_independent_sampling": False, "scramble": True}  # unscrambled, every batch would be the same
