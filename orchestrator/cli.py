@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -157,50 +158,33 @@ def _run(options: argparse.Namespace) -> int:
 def _run_job(job: Job, folder: Path, options: argparse.Namespace) -> int:
     from orchestrator import job as jobs
     from orchestrator import rundir, runs
-    from orchestrator.progress import shown
 
     if options.set:
         job = jobs.from_dict(jobs.to_dict(job), "the job", options.set)
     remark = rundir.home()[1] if options.out is None else None
     if remark:
         _say(remark)
-    with shown() as progress:
-
-        def on_start(path: Path, prepared: Prepared) -> None:
-            _introduce(path, prepared)
-            progress.start()
-
-        result = runs.run(
-            job,
-            options.out,
-            executor=options.executor,
-            address=options.address,
-            base=folder,
-            on_progress=progress.update,
-            on_start=on_start,
-        )
-    _conclude(result)
-    return 0
+    return _shown(partial(runs.run, job, options.out, base=folder), options)
 
 
 def _resume(options: argparse.Namespace) -> int:
     from orchestrator import rundir, runs
+
+    return _shown(partial(runs.resume, rundir.find(options.run), options.set), options)
+
+
+def _shown(call: Callable[..., Result], options: argparse.Namespace) -> int:
+    """Make the call that runs or resumes, show how it goes, and print what it gave."""
     from orchestrator.progress import shown
 
-    path = rundir.find(options.run)
     with shown() as progress:
 
         def on_start(path: Path, prepared: Prepared) -> None:
             _introduce(path, prepared)
             progress.start()
 
-        result = runs.resume(
-            path,
-            options.set,
-            executor=options.executor,
-            address=options.address,
-            on_progress=progress.update,
-            on_start=on_start,
+        result = call(
+            executor=options.executor, address=options.address, on_progress=progress.update, on_start=on_start
         )
     _conclude(result)
     return 0
