@@ -505,16 +505,18 @@ def test_signal_before_the_search_begins_is_one_like_any_other(tmp_path: Path) -
     def interrupt(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
+    def told(act: Callable[[], object]) -> None:
+        try:
+            act()
+        except KeyboardInterrupt:
+            raise AssertionError("the run directory was there, and nothing said how to go on with it") from None
+
     for act in (
         lambda: orchestrator.run(job, path, executor="inline", on_start=interrupt),
         lambda: orchestrator.resume(path, executor="inline", on_start=interrupt),
     ):
-        try:
-            act()
-        except Interrupted as error:
-            assert f"orchestrator resume {path}" in str(error)
-        except KeyboardInterrupt:
-            pytest.fail("the run directory was there, and nothing said how to go on with it")
+        with pytest.raises(Interrupted, match=f"orchestrator resume {path}"):
+            told(act)
         assert json.loads((path / "manifest.json").read_text())["state"] == "interrupted"
     assert orchestrator.resume(path, executor="inline").ending == "finished"
 

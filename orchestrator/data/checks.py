@@ -88,12 +88,10 @@ def _null_count(values: pa.ChunkedArray) -> int:
     return int(values.null_count) + nans
 
 
-def class_findings(
-    name: str, codes: npt.NDArray[np.int64], classes: Sequence[object], *, draws_stratified_test: bool
-) -> list[Finding]:
+def class_findings(name: str, codes: npt.NDArray[np.int64], classes: Sequence[object]) -> list[Finding]:
     """Look for classes that are too rare for a stratified draw of the test rows."""
     single = [classes[int(c)] for c in np.flatnonzero(np.bincount(codes, minlength=len(classes)) == 1)]
-    if not single or not draws_stratified_test:
+    if not single:
         return []
     return [
         Finding(

@@ -13,7 +13,7 @@ from orchestrator.data import checks, encode, parquet, split
 from orchestrator.data.checks import Finding
 from orchestrator.data.encode import Column, Signature, Task
 from orchestrator.errors import DataError, JobError, did_you_mean, shown
-from orchestrator.job import Data, Validation
+from orchestrator.job import Data, Test, Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,43 +145,60 @@ def _read(data: Data, seed: int) -> _Tables:
     target = table.column(data.target)
     task: Task = encode.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
-    if test is None or any(f.severity == "error" for f in findings):
-        return _Tables(table, None, features, task, findings)
-    if test.path is not None:
-        other = parquet.open_dataset(test.path, "data.test.path")
-        for name in [*features, data.target]:
-            if name not in other.schema.names:
-                raise DataError(f"data.test.path: {test.path} has no column {name!r}, which the dataset has")
-            here, there = dataset.schema.field(name).type, other.schema.field(name).type
-            if pa.types.is_null(there):
-                continue
-            if encode.kind_of(name, there, "data.test.path") != encode.kind_of(name, here):
-                raise DataError(
-                    f"data.test.path: column {name!r} is of type {there}; expected {here}, as it is in data.path"
-                )
-        held_out = parquet.read(other, [*features, data.target], test.path, "data.test.path")
-        held_out = _with_plain_target(held_out, data.target)
-        findings += checks.value_findings(data.target, held_out.column(data.target), "data.test.path")
-        if held_out.num_rows == 0:
-            findings.append(Finding("no_test_rows", "error", f"data.test.path: {test.path} has no rows; expected some"))
-        return _Tables(table, held_out, features, task, findings)
-    if test.column is not None:
-        mask = _marks(table.column(test.column), test.value)
-        if not mask.any() or mask.all():
-            raise DataError(
-                f"data.test.value: {int(mask.sum())} of {len(mask)} rows have {shown(test.value)} in {test.column!r}; "
-                f"expected some and not all. Found there: {_some_values(table.column(test.column))}"
-            )
-        return _Tables(table.filter(pa.array(~mask)), table.filter(pa.array(mask)), features, task, findings)
+    train, held_out = table, None
+    if test is not None and not any(f.severity == "error" for f in findings):
+        if test.path is not None:
+            held_out, more = _own_file(test.path, dataset.schema, features, data.target)
+            findings += more
+        elif test.column is not None:
+            train, held_out = _marked(table, test.column, test.value)
+        else:
+            train, held_out, more = _drawn(table, test, data.target, task, seed)
+            findings += more
+    return _Tables(train, held_out, features, task, findings)
+
+
+def _own_file(path: str, schema: pa.Schema, features: list[str], target: str) -> tuple[pa.Table, list[Finding]]:
+    """Return the test rows that are a dataset of their own, with columns of the same kinds as `schema`'s."""
+    key = "data.test.path"
+    other = parquet.open_dataset(path, key)
+    for name in [*features, target]:
+        if name not in other.schema.names:
+            raise DataError(f"{key}: {path} has no column {name!r}, which the dataset has")
+        here, there = schema.field(name).type, other.schema.field(name).type
+        if not pa.types.is_null(there) and encode.kind_of(name, there, key) != encode.kind_of(name, here):
+            raise DataError(f"{key}: column {name!r} is of type {there}; expected {here}, as it is in data.path")
+    held_out = _with_plain_target(parquet.read(other, [*features, target], path, key), target)
+    findings = checks.value_findings(target, held_out.column(target), key)
+    if held_out.num_rows == 0:
+        findings.append(Finding("no_test_rows", "error", f"{key}: {path} has no rows; expected some"))
+    return held_out, findings
+
+
+def _marked(table: pa.Table, column: str, value: object) -> tuple[pa.Table, pa.Table]:
+    """Return the training and the test rows, told apart by a column."""
+    mask = _marks(table.column(column), value)
+    if not mask.any() or mask.all():
+        raise DataError(
+            f"data.test.value: {int(mask.sum())} of {len(mask)} rows have {shown(value)} in {column!r}; "
+            f"expected some and not all. Found there: {_some_values(table.column(column))}"
+        )
+    return table.filter(pa.array(~mask)), table.filter(pa.array(mask))
+
+
+def _drawn(
+    table: pa.Table, test: Test, target: str, task: Task, seed: int
+) -> tuple[pa.Table, pa.Table | None, list[Finding]]:
+    """Return the training and the test rows, drawn at random."""
     codes = None
     if task == "classification" and test.stratify is not False:
-        classes = encode.class_values(target)
-        codes = encode.encode_classes(target, classes)
-        findings += checks.class_findings(data.target, codes, classes, draws_stratified_test=True)
-        if any(f.severity == "error" for f in findings):
-            return _Tables(table, None, features, task, findings)
-    train_rows, test_rows = split.draw(table.num_rows, test.fraction or 0.2, seed, codes)
-    return _Tables(table.take(train_rows), table.take(test_rows), features, task, findings)
+        classes = encode.class_values(table.column(target))
+        codes = encode.encode_classes(table.column(target), classes)
+        findings = checks.class_findings(target, codes, classes)
+        if findings:
+            return table, None, findings
+    train, held_out = split.draw(table.num_rows, test.fraction or 0.2, seed, codes)
+    return table.take(train), table.take(held_out), []
 
 
 def _with_plain_target(table: pa.Table, target: str) -> pa.Table:
