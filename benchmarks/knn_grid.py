@@ -8,7 +8,7 @@ stratified folds, standard scaler, by
 * scikit-learn's `GridSearchCV(n_jobs=-1, refit=False)` of a pipeline, once, its processes started beforehand;
 * Ray Tune with OptunaSearch, one configuration a trial, for `--tune-seconds`, once as it comes and once told to let a
   worker serve many trials (`reuse_actors`); what the whole grid would take is extrapolated from its cost a trial after
-  the first, without its start-up (needs `pip install "ray[tune]"`, else left out);
+  the first, without its start-up (needs the extra `bench`, else left out);
 * the orchestrator on Ray: the whole `run()` (read, plan, search, leaderboard, refit, model saved) and its search alone,
   the median of `--repeats` runs. Ray is up and its workers have run a job on tiny data; that start-up is shown apart.
 

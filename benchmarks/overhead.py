@@ -13,7 +13,7 @@ refit; before it, a job of 200 trials warms up Ray's workers and this process. S
   earlier one left free: `--samplers tpe` alone shows it afresh).
 
 Beside it, in the same Ray: Ray Tune's cost a trial, over 30 trials of the same objective with its default search and
-without its start-up, once as it comes and once told to let a worker serve many trials (needs `pip install "ray[tune]"`,
+without its start-up, once as it comes and once told to let a worker serve many trials (needs the extra `bench`,
 else left out).
 
 The ledger is made durable by fsync, so the disk below `--directory` matters: its cost is measured beforehand.

@@ -84,7 +84,9 @@ def _guarded(parse: Callable[[Sequence[str]], argparse.Namespace], arguments: Se
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    from orchestrator.progress import say
+
+    say(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,6 +206,7 @@ def _introduce(path: Path, prepared: Prepared) -> None:
 
 
 def _conclude(result: Result) -> None:
+    from orchestrator import rundir
     from orchestrator.results import leaderboard
 
     metric = result.leaderboard.metric
@@ -218,9 +221,14 @@ def _conclude(result: Result) -> None:
     if shown:
         name = leaderboard.plain_score(metric, 0.0)[0]
         values = ", ".join(f"{who} {leaderboard.plain_score(metric, score)[1]:.4f}" for who, score in shown)
-        print(f"{name} on the sealed test rows, opened once: {values}")
+        n_openings = len(rundir.read_manifest(result.path)["test"]["openings"])
+        times = "once" if n_openings <= 1 else f"{n_openings} times, so that they are not unseen any more"
+        print(f"{name} on the sealed test rows, opened {times}: {values}")
     if result.ending == "time":
-        print("the time budget ended the search; go on with: orchestrator resume " + shlex.quote(str(result.path)))
+        more = "--set budget.time_s=null"
+        print(
+            f"the time budget ended the search; go on with: orchestrator resume {shlex.quote(str(result.path))} {more}"
+        )
     print(f"model: {result.path / 'best'}")
 
 
@@ -296,7 +304,8 @@ def _status(options: argparse.Namespace) -> int:
     for row in [row for row in board.rows if row.error][:TOP]:
         print(f"failed: {row.trial}: {row.error}")
     if state in ("killed", "interrupted", "time", "failed"):
-        print(f"go on with: orchestrator resume {shlex.quote(str(path))}")
+        more = " --set budget.time_s=null" if state == "time" else ""
+        print(f"go on with: orchestrator resume {shlex.quote(str(path))}{more}")
     return 0
 
 

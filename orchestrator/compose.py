@@ -22,7 +22,7 @@ from orchestrator.results.leaderboard import Leaderboard, Row
 from orchestrator.search.plan import Outcome
 from orchestrator.search.state import Generation, SearchSpec, SearchState, allocate
 from orchestrator.search.trial import Result as TrialResult
-from orchestrator.space import Space, grid, size
+from orchestrator.space import Space, dimensions, grid, size
 
 DEFAULT_TRIALS = 64
 """Trials of a search that says nothing, and whose job has no budget."""
@@ -57,21 +57,26 @@ def prepare(job: Job) -> Prepared:
         family = families.find(search.family)
         key = f"searches.{number}.space"
         space = family.checked_space(search.space or family.default_space(shape), shape, key)
-        sampler = search.sampler or family.default_sampler
+        sampler = (search.sampler or family.default_sampler).lower().removesuffix("sampler")
         size(space, family.conditions)
         filled = dataclasses.replace(search, name=name, sampler=sampler, space=space)
         _opened(filled, 0, shape, job.seed, f"searches.{number}")  # an unknown sampler, a grid without end
         searches.append(filled)
+    comparators = []
     for number, comparator in enumerate(job.comparators):
         family = families.find(comparator.family, f"comparators.{number}.family")
-        family.checked_space(dict(comparator.params), shape, f"comparators.{number}.params")
+        space = family.checked_space(dict(comparator.params), shape, f"comparators.{number}.params")
+        only = {name: values[0] for name, values in dimensions(space).items() if isinstance(values, tuple)}
+        comparators.append(dataclasses.replace(comparator, params=only))
     dummy = model.dummy_scores(data.train)
     if not math.isfinite(dummy[0]):
         raise JobError(
             f"metric: {data.train.metric} is no finite number on some of the {len(data.train.folds)} folds, whatever "
             "the model: they have too few rows, or lack a class. Set fewer validation.folds, or another metric"
         )
-    resolved = dataclasses.replace(job, searches=tuple(searches), metric=data.train.metric)
+    resolved = dataclasses.replace(
+        job, searches=tuple(searches), comparators=tuple(comparators), metric=data.train.metric
+    )
     return Prepared(resolved, data, shape, dummy)
 
 
@@ -186,30 +191,28 @@ def n_made(job: Job, records: Sequence[Record]) -> list[int]:
     return [int(min(limit, proposed.get(s.name or "", 0))) for s, limit in zip(job.searches, _limits(job), strict=True)]
 
 
-def new_generations(before: Job, job: Job, records: Sequence[Record]) -> list[Record]:
+def new_generations(job: Job, made: Sequence[int], records: Sequence[Record]) -> list[Record]:
     """Return a record for each search whose space is not the one that it was last opened with.
 
     Args:
-        before: The resolved job that the ledger was written under.
         job: The resolved job from now on.
+        made: How many trials each search has asked for so far.
         records: The ledger.
 
     Raises:
         JobError: A search may make fewer trials than it has made.
     """
     opened: list[Record] = []
-    for number, (search, limit, made) in enumerate(
-        zip(job.searches, _limits(job), n_made(before, records), strict=True)
-    ):
-        if limit < made:
+    for number, (search, limit, n) in enumerate(zip(job.searches, _limits(job), made, strict=True)):
+        if limit < n:
             raise JobError(
-                f"searches.{number}.trials: {limit:.0f} trials from now on (by trials or budget.trials), and {made} "
+                f"searches.{number}.trials: {limit:.0f} trials from now on (by trials or budget.trials), and {n} "
                 "are made; expected no fewer"
             )
         space = _plain(search.space)
         generations = [r for r in records if isinstance(r, SpaceOpened) and r.search == search.name]
         if not generations or generations[-1].space != space:
-            opened.append(SpaceOpened(search.name or "", len(generations), made, space))
+            opened.append(SpaceOpened(search.name or "", len(generations), n, space))
     return opened
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +19,15 @@ from orchestrator.compose import Prepared
 from orchestrator.errors import Interrupted, RunError
 from orchestrator.execution.base import Executor, Handle
 from orchestrator.families.base import Failure
-from orchestrator.job import Comparator
+from orchestrator.job import comparator_names
 from orchestrator.ledger import Ledger, Record, TestOpened
 from orchestrator.results import leaderboard, model
 from orchestrator.results.leaderboard import Leaderboard, Row
 from orchestrator.results.model import Refitted, RefitUnit
 from orchestrator.search.state import SearchState
 from orchestrator.space import dimensions
+
+_LOG = logging.getLogger(__name__)
 
 
 def finish(
@@ -73,11 +76,11 @@ def finish(
         raise RunError(f"no model was found: {reason}. See `orchestrator leaderboard {shlex.quote(str(path))}`")
     openings = [record for record in records if isinstance(record, TestOpened)]
     known = openings[-1] if openings and openings[-1].best == best.trial else None
-    has_model = known is not None and (path / rundir.BEST).exists()
+    has_model = known is not None and model.saved_trial(path / rundir.BEST) == best.trial
     units = {} if has_model else _refit_units(prepared, best)
     test = executor.share(prepared.data.test)
     for unit in units.values():
-        executor.submit(unit, train, [test])
+        executor.submit(unit, train, [test], is_limited=False)
     write_board(path, board)  # while the models fit
     write_journals(path, states)
     refitted = _collected(executor, units, should_stop)
@@ -102,8 +105,7 @@ def _refit_units(prepared: Prepared, best: Row) -> dict[str, RefitUnit]:
     if prepared.data.test is None:
         return units
     units["dummy"] = RefitUnit("refit/dummy", model.dummy(task), keep=False)
-    for comparator in job.comparators:
-        name = _comparator_name(comparator)
+    for name, comparator in zip(comparator_names(job), job.comparators, strict=True):
         units[name] = RefitUnit(f"refit/{name}", estimator(comparator.family, comparator.params), keep=False)
     return units
 
@@ -118,15 +120,15 @@ def _collected(
             raise Interrupted("interrupted while the winner was refitted")
         for done in executor.completed(0.5):
             name = names[done.unit_id]
-            if isinstance(done.outcome, Failure):
+            if not isinstance(done.outcome, Failure):
+                found[name] = executor.fetch(done.payload)
+            elif name == "best":
                 raise RunError(f"the final fit of {name!r} failed: {done.outcome.code}: {done.outcome.message}")
-            found[name] = executor.fetch(done.payload)
+            else:
+                found[name] = Refitted(None, None, 0.0, 0.0, done.outcome.message)
+            if found[name].problem:
+                _LOG.warning("warning: no score of %s on the test rows: %s", name, found[name].problem)
     return {name: found[name] for name in units}
-
-
-def _comparator_name(comparator: Comparator) -> str:
-    params = ", ".join(f"{name}={value}" for name, value in comparator.params.items())
-    return comparator.name or f"{comparator.family}({params})"
 
 
 def write_board(path: Path, board: Leaderboard) -> None:

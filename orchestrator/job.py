@@ -181,8 +181,22 @@ class Job:
         if twice:
             raise ValueError(f"searches: the name {sorted(twice)[0]!r} is taken; give each search a name of its own")
 
+        names = comparator_names(self)
+        taken = [n for n in names if names.count(n) > 1 or n in ("best", "dummy")]
+        if taken:
+            raise ValueError(f"comparators: the name {taken[0]!r} is taken; give each comparator a name of its own")
+
 
 _JOB = TypeAdapter(Job)
+
+
+def comparator_names(job: Job) -> list[str]:
+    """Return what the test scores call the comparators, in order: their names, else `family(key=value, …)`."""
+
+    def described(one: Comparator) -> str:
+        return f"{one.family}({', '.join(f'{name}={value}' for name, value in one.params.items())})"
+
+    return [one.name or described(one) for one in job.comparators]
 
 
 def search_names(job: Job) -> list[str]:

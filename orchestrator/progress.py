@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class PlainLines:
 
     def _say(self, progress: Progress) -> None:
         self._said_at, self._said = time.monotonic(), progress
-        print(summary(progress), file=sys.stderr, flush=True)
+        say(summary(progress))
 
 
 class LiveTable:
@@ -87,7 +87,7 @@ class LiveTable:
         if self._is_live:
             self._live.stop()
             if self._last is not None:
-                print(summary(self._last), file=sys.stderr, flush=True)
+                say(summary(self._last))
 
     def _draw(self, progress: Progress) -> None:
         from rich.table import Table
@@ -111,6 +111,12 @@ def shown() -> Iterator[Display]:
         yield display
     finally:
         display.stop()
+
+
+def say(text: str) -> None:
+    """Print a remark to stderr; that nobody reads it any more is no reason to stop."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def summary(progress: Progress) -> str:

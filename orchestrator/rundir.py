@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import platform
@@ -46,21 +47,16 @@ def create(job_name: str, out: str | Path | None, needed_bytes: int, files: Mapp
     Raises:
         JobError: It exists, cannot be made, or the disk has no room.
     """
-    if out is not None:
-        path = Path(os.path.expanduser(out)).absolute()
-        if os.path.lexists(path):
-            way = f", or `orchestrator resume {shlex.quote(str(path))}`" if (path / JOB).exists() else ""
-            raise JobError(f"--out: {path} exists; expected a new directory{way}")
-    else:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        base = home()[0] / "runs" / f"{job_name}-{stamp}"
-        path, again = base, 1
-        while os.path.lexists(path):
-            again += 1
-            path = base.with_name(f"{base.name}-{again}")
+    path = _free_path(job_name, out)
     existing = next(parent for parent in path.parents if os.path.exists(parent))
     try:
         path.mkdir(parents=True)
+    except OSError as error:
+        if os.path.isdir(path):  # another run was faster, and what is there is its own
+            raise JobError(f"--out: {path} exists; expected a new directory") from None
+        _remove(path, existing)
+        raise JobError(f"--out: {path} cannot be made: {error.strerror}; choose another place") from None
+    try:
         free = shutil.disk_usage(path).free
         if free < needed_bytes + SPARE_BYTES:
             raise JobError(
@@ -77,6 +73,19 @@ def create(job_name: str, out: str | Path | None, needed_bytes: int, files: Mapp
         _remove(path, existing)
         raise JobError(str(error)) from None
     return path
+
+
+def _free_path(job_name: str, out: str | Path | None) -> Path:
+    if out is not None:
+        path = Path(os.path.expanduser(out)).absolute()
+        if os.path.lexists(path):
+            way = f", or `orchestrator resume {shlex.quote(str(path))}`" if (path / JOB).exists() else ""
+            raise JobError(f"--out: {path} exists; expected a new directory{way}")
+        return path
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    base = home()[0] / "runs" / f"{job_name}-{stamp}"
+    again = (base.with_name(f"{base.name}-{n}") for n in itertools.count(2))
+    return next(path for path in itertools.chain([base], again) if not os.path.lexists(path))
 
 
 def _remove(path: Path, existing: Path) -> None:
@@ -126,6 +135,11 @@ def write(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name, too
+        finally:
+            os.close(folder)
     except OSError as error:
         partial.unlink(missing_ok=True)
         hint = "; make room, then resume" if error.errno == errno.ENOSPC else ""

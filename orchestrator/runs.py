@@ -24,6 +24,7 @@ from orchestrator.compose import (
     answers_of,
     first_generations,
     looks_back,
+    n_made,
     new_generations,
     prepare,
     states_of,
@@ -116,15 +117,16 @@ def run(
         cluster_address(address)
     prepared = prepare(jobs.located(job, base or Path.cwd()))
     files = {
-        rundir.JOB: jobs.to_yaml(prepared.job),
         rundir.MANIFEST: rundir.manifest_text(_first_manifest(prepared, executor)),
+        rundir.JOB: jobs.to_yaml(prepared.job),  # the last one: with it, the directory is a run
     }
-    path = rundir.create(job.name, out, _needed_bytes(prepared.data), files)
-    on_start(path, prepared)
-    opened = first_generations(prepared.job)
-    with Ledger(path / rundir.LEDGER) as ledger:
-        ledger.append(opened)
-        return _run(prepared, path, ledger, opened, executor, address, on_progress)
+    with _StopSignals() as should_stop:
+        path = rundir.create(job.name, out, _needed_bytes(prepared.data), files)
+        on_start(path, prepared)
+        opened = first_generations(prepared.job)
+        with Ledger(path / rundir.LEDGER) as ledger:
+            ledger.append(opened)
+            return _run(prepared, path, ledger, opened, executor, address, on_progress, should_stop)
 
 
 def resume(
@@ -155,7 +157,7 @@ def resume(
     before = stored_job(path)
     changed = jobs.from_dict(jobs.to_dict(before), str(path / rundir.JOB), overrides)
     _check_changes(before, changed)
-    with Ledger(path / rundir.LEDGER) as ledger:
+    with Ledger(path / rundir.LEDGER) as ledger, _StopSignals() as should_stop:
         manifest = rundir.read_manifest(path)
         prepared = prepare(changed)
         if prepared.data.fingerprint != manifest["data"]["fingerprint"]:
@@ -165,12 +167,17 @@ def resume(
             )
         _remark_on_versions(manifest["versions"])
         records = list(read(path / rundir.LEDGER))
-        opened = new_generations(before, prepared.job, records)
+        # A space is widened in three steps. A kill between the last two leaves a job whose space the ledger has not
+        # opened; how many trials were made under the old one is then known from the first step alone.
+        is_half_widened = bool(new_generations(before, n_made(before, records), records))
+        made = manifest["made"] if is_half_widened else n_made(before, records)
+        opened = new_generations(prepared.job, made, records)
         if prepared.job != before:
+            rundir.write_manifest(path, {**manifest, "made": made})
             rundir.write(path / rundir.JOB, jobs.to_yaml(prepared.job))
         ledger.append(opened)
         on_start(path, prepared)
-        return _run(prepared, path, ledger, [*records, *opened], executor, address, on_progress)
+        return _run(prepared, path, ledger, [*records, *opened], executor, address, on_progress, should_stop)
 
 
 def _remark_on_versions(before: Mapping[str, str]) -> None:
@@ -236,6 +243,7 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
         },
         "dummy": list(prepared.dummy),
         "warnings": [f"{f.code}: {f.message}" for f in data.findings],
+        "made": [0] * len(prepared.job.searches),
         "timings": {"search_s": 0.0, "sessions": []},
         "test": {"openings": []},
         **rundir.surroundings(),
@@ -264,6 +272,7 @@ def _run(
     executor_name: ExecutorName,
     address: str | None,
     on_progress: Callable[[Progress], None],
+    should_stop: _StopSignals,
 ) -> Result:
     job = prepared.job
     manifest = rundir.read_manifest(path)
@@ -273,28 +282,32 @@ def _run(
     started = time.monotonic()
     session: dict[str, float] = {}
     try:
-        with _StopSignals() as should_stop, _closing(_executor(executor_name, address, job)) as executor:
+        with _closing(_executor(executor_name, address, job)) as executor:
             should_stop.install()
             session["startup_s"] = round(time.monotonic() - started, 6)
             states, answers = states_of(job, prepared.shape, records), answers_of(records)
-            spent, began = float(manifest["timings"]["search_s"]), time.monotonic()
-            limit_s = job.budget.time_s if job.budget.time_s is not None else math.inf
+            timer = _SearchTimer(path, manifest, job.budget.time_s)
             train = executor.share(prepared.data.train)
+
+            def report(progress: Progress) -> None:
+                on_progress(progress)
+                timer.keep()
+
             loop = SearchLoop(
                 states,
                 answers,
                 ledger,
                 executor,
                 train,
-                seconds_left=lambda: limit_s - spent - (time.monotonic() - began),
+                seconds_left=timer.seconds_left,
                 should_stop=should_stop,
-                on_progress=on_progress,
+                on_progress=report,
             )
             try:
                 ending = loop.run()
             finally:
-                session["search_s"] = round(time.monotonic() - began, 6)
-                manifest["timings"]["search_s"] = round(spent + session["search_s"], 6)
+                session["search_s"] = timer.session_s
+                manifest["timings"]["search_s"] = timer.total_s
             results = [r for s in states for r in (s.settled() if ending == "time" else s.results.values())]
             board = compose.board_of(job, results, prepared.dummy)
             if ending == "interrupted":
@@ -307,6 +320,10 @@ def _run(
     except Interrupted as error:
         _end(path, manifest, "interrupted", error.exit_code, session, str(error))
         raise Interrupted(f"{error}; go on with: orchestrator resume {shlex.quote(str(path))}") from None
+    except KeyboardInterrupt:  # a second one, which does not wait
+        _end(path, manifest, "interrupted", Interrupted.exit_code, session, "interrupted twice")
+        where = shlex.quote(str(path))
+        raise Interrupted(f"stopped at once; finished work is saved; go on with: orchestrator resume {where}") from None
     except OrchestratorError as error:
         _end(path, manifest, "failed", error.exit_code, session, str(error))
         raise
@@ -315,6 +332,39 @@ def _run(
         raise
     _end(path, manifest, "finished" if result.ending == "finished" else "time", 0, session, None)
     return result
+
+
+class _SearchTimer:
+    """The seconds that a run has searched, over all of its sessions; kept now and then, so that a kill loses few."""
+
+    KEEP_EVERY_S = 5.0
+
+    def __init__(self, path: Path, manifest: dict[str, Any], limit_s: float | None) -> None:
+        self._path, self._manifest = path, manifest
+        self._limit_s = math.inf if limit_s is None else limit_s
+        self._before_s = float(manifest["timings"]["search_s"])
+        self._began = self._kept = time.monotonic()
+
+    @property
+    def session_s(self) -> float:
+        """Seconds of this session."""
+        return round(time.monotonic() - self._began, 6)
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all sessions."""
+        return round(self._before_s + self.session_s, 6)
+
+    def seconds_left(self) -> float:
+        """Return how long the search may still go on."""
+        return self._limit_s - self.total_s
+
+    def keep(self) -> None:
+        """Write the seconds to the manifest, if that was not done of late."""
+        if time.monotonic() - self._kept >= self.KEEP_EVERY_S:
+            self._kept = time.monotonic()
+            self._manifest["timings"]["search_s"] = self.total_s
+            rundir.write_manifest(self._path, self._manifest)
 
 
 def _end(
@@ -377,7 +427,13 @@ def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
     job, manifest = stored_job(path), rundir.read_manifest(path)
     described = manifest["data"]
     signature = Signature.from_dict(described["signature"])
-    shape = Shape(described["key"], tuple((t, v) for t, v in described["fold_rows"]), signature.columns, signature.task)
+    shape = Shape(
+        described["key"],
+        tuple((t, v) for t, v in described["fold_rows"]),
+        signature.columns,
+        signature.task,
+        job.metric or "",
+    )
     records = list(read(path / rundir.LEDGER))
     states, answers = states_of(job, shape, records), answers_of(records)
     for state in states:
@@ -391,10 +447,9 @@ def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
 
 def plan(prepared: Prepared) -> list[PlannedSearch]:
     """Return what each search would do. Trains nothing; a search that looks back is planned up to its first batch."""
-    planned = []
+    planned, work = [], WorkPlan({})  # one for all searches, which may share units
     opened = first_generations(prepared.job)
     for search, state in zip(prepared.job.searches, states_of(prepared.job, prepared.shape, opened), strict=True):
-        work = WorkPlan({})
         n_units = n_parts = 0
         cpu_s = 0.0
         while len(state.trials) < min(state.spec.limit, 100_000) and (batch := state.propose()) is not None:

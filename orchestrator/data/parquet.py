@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -32,7 +33,7 @@ def open_dataset(path: str, key: str = "data.path") -> ds.Dataset:
     """
     source = _source(path, key)
     try:
-        dataset = ds.dataset(source, format="parquet", partitioning="hive")
+        dataset = ds.dataset(source, format="parquet", partitioning="hive", partition_base_dir=_base(path, source))
         if isinstance(dataset, ds.FileSystemDataset) and not dataset.files:
             raise DataError(f"{key}: {path} holds no Parquet file; expected at least one")
         return _with_all_columns(dataset)
@@ -157,6 +158,14 @@ def _source(path: str, key: str) -> str | list[str]:
     if Path(path).is_file() and Path(path).stat().st_size == 0:
         raise DataError(f"{key}: {path} is empty (0 bytes); expected a Parquet file")
     return path
+
+
+def _base(path: str, source: str | list[str]) -> str | None:
+    """Return the folder below which `key=value` folders are partitions; those above the dataset are none of its."""
+    if isinstance(source, list):
+        fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(path).parts)
+        return str(Path(*fixed))
+    return None if "://" in source or Path(source).is_dir() else str(Path(source).parent)
 
 
 def _unreadable(path: str, key: str, error: BaseException) -> DataError:

@@ -37,8 +37,15 @@ class Executor(Protocol):
     def capacity(self) -> int:
         """Return how many units to keep submitted so that no worker waits."""
 
-    def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle]) -> None:
-        """Start a unit; `inputs` are the payload handles of what it needs."""
+    def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle], *, is_limited: bool = True) -> None:
+        """Start a unit.
+
+        Args:
+            unit: The unit.
+            data: The handle of what it computes with.
+            inputs: The payload handles of what it needs.
+            is_limited: Whether the executor's time limit holds for it.
+        """
 
     def completed(self, timeout_s: float) -> list[Completion]:
         """Return the units that have ended; wait up to `timeout_s` for the first."""

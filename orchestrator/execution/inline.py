@@ -15,7 +15,7 @@ class InlineExecutor:
 
     def __init__(self, unit_timeout_s: float | None = None) -> None:
         self._unit_timeout_s = unit_timeout_s
-        self._waiting: deque[tuple[WorkUnit, Handle, Sequence[Handle]]] = deque()
+        self._waiting: deque[tuple[WorkUnit, Handle, Sequence[Handle], float | None]] = deque()
 
     def share(self, value: object) -> Handle:
         """Return the value itself."""
@@ -25,16 +25,16 @@ class InlineExecutor:
         """Return 1: a second unit would only wait."""
         return 1
 
-    def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle]) -> None:
+    def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle], *, is_limited: bool = True) -> None:
         """Remember the unit."""
-        self._waiting.append((unit, data, inputs))
+        self._waiting.append((unit, data, inputs, self._unit_timeout_s if is_limited else None))
 
     def completed(self, timeout_s: float) -> list[Completion]:
         """Compute the unit submitted first."""
         if not self._waiting:
             return []
-        unit, data, inputs = self._waiting.popleft()
-        outcome = run_unit(unit, data, inputs, self._unit_timeout_s)
+        unit, data, inputs, limit_s = self._waiting.popleft()
+        outcome = run_unit(unit, data, inputs, limit_s)
         if isinstance(outcome, Failure):
             return [Completion(unit.id, outcome)]
         return [Completion(unit.id, UnitOutput(outcome.answers), outcome.payload)]

@@ -89,9 +89,9 @@ class RayExecutor:
             self._n_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         return self._n_cpus * (1 + UNITS_AHEAD)
 
-    def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle]) -> None:
+    def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle], *, is_limited: bool = True) -> None:
         """Start a unit as a task."""
-        outcome, payload = self._task.remote(unit, data, self._unit_timeout_s, *inputs)
+        outcome, payload = self._task.remote(unit, data, self._unit_timeout_s if is_limited else None, *inputs)
         self._running[outcome] = (unit.id, payload)
 
     def completed(self, timeout_s: float) -> list[Completion]:
@@ -114,6 +114,8 @@ class RayExecutor:
             outcome = Failure("worker_lost", f"the worker was lost, {RETRIES_OF_LOST_WORKERS + 1} times over")
         except ray.exceptions.RayTaskError as error:
             outcome = Failure.of(error.cause if isinstance(error.cause, Exception) else error)
+        except ray.exceptions.RayError as error:
+            outcome = Failure("ray_error", type(error).__name__)
         return Completion(unit_id, outcome, payload)
 
     def fetch(self, handle: Handle) -> Any:
@@ -150,7 +152,7 @@ def _connect(address: str | None, n_cpus: int | None) -> None:
     options: dict[str, Any] = {"num_cpus": n_cpus, "include_dashboard": False} if target is None else {}
     try:
         ray.init(
-            address=target,
+            address=target or "local",  # never whatever else runs on this machine
             logging_level=logging.ERROR,
             log_to_driver=False,
             **options,

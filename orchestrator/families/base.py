@@ -34,6 +34,16 @@ class Answer:
     predict_time_s: float
 
 
+_OF_ONE_MACHINE = re.compile(
+    r"0x[0-9a-f]+"  # an address in memory
+    r"|(?<![\w.])/[\w./-]+"  # a path
+    r"|\b(?:pid|process)[=: ]+\d+"
+    r"|\[[0-9a-f:]+\]:\d+|\d+\.\d+\.\d+\.\d+(?::\d+)?|\b[\w-]+(?:\.[\w-]+)+:\d+|\blocalhost:\d+",
+    re.IGNORECASE,
+)
+"""What differs from one machine or run to the next, and so has no place on a leaderboard."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why there is no result: a stable code and a message without pid, address or path."""
@@ -47,8 +57,7 @@ class Failure:
         code = "out_of_memory" if isinstance(error, MemoryError) else "raised"
         lines = str(error).strip().splitlines()
         text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-        text = re.sub(r"0x[0-9a-fA-F]+|(?<![\w.])/[\w./-]+|\bpid[= ]\d+|\d+\.\d+\.\d+\.\d+(:\d+)?", "…", text)
-        return cls(code, text[:300])
+        return cls(code, _OF_ONE_MACHINE.sub("…", text)[:300])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +99,13 @@ class Shape:
     fold_rows: tuple[tuple[int, int], ...]
     columns: tuple[Column, ...]
     task: Task
+    metric: str
 
     @classmethod
     def of(cls, data: TrainingSet) -> Shape:
         """Describe the training rows."""
         rows = tuple((len(f.train), len(f.valid)) for f in data.folds)
-        return cls(data.key, rows, data.columns, data.task)
+        return cls(data.key, rows, data.columns, data.task, data.metric)
 
     @property
     def width(self) -> int:

@@ -7,22 +7,17 @@ weightings; a large one is cut into query blocks that run side by side.
 from __future__ import annotations
 
 import time
-import warnings
 import zlib
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
-import sklearn
 from sklearn.metrics import get_scorer
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
-from threadpoolctl import ThreadpoolController
 
 from orchestrator.data.encode import Column, Floats, Task
 from orchestrator.data.load import TrainingSet
@@ -30,6 +25,7 @@ from orchestrator.data.prepare import SCALERS, preparation
 from orchestrator.errors import JobError, did_you_mean, shown
 from orchestrator.families import neighbours
 from orchestrator.families.base import Answer, Plan, Shape, UnitOutput, WorkUnit
+from orchestrator.families.limits import one_thread
 from orchestrator.space import Conditions, Dimension, Params, Range, Space, dimensions, values_of
 
 METRICS = ("euclidean", "manhattan", "chebyshev", "minkowski", "cosine")
@@ -42,14 +38,13 @@ DEFAULTS: Params = {
     "scaler": "none",
     "pca": "none",
 }
-WHOLE_PLANE_ANSWERS = 1000
-"""A plane of at most so many (k, weighting) pairs is answered whole, asked or not: the search is the costly part."""
-WORKING_MEMORY_MB = 64
-"""scikit-learn's bound on a chunk of distances where it makes them explicitly (cosine). A constant, since the chunk's
-shape can change last bits."""
+WHOLE_PLANE_ANSWERS = {"accuracy": 1000}
+"""A plane of at most so many (k, weighting) pairs is answered whole, asked or not: later trials find it there."""
+FEW_ANSWERS = 40
+"""The same for all other metrics, whose scorers cost more than accuracy's."""
 _DISTANCE_S = {"euclidean": 2e-10, "cosine": 5e-10, "manhattan": 8e-10, "chebyshev": 8e-10, "minkowski": 8e-9}
 """Seconds of one core a feature of a distance, about: for the order of units and for estimates, never for results."""
-_UNIT_S, _ANSWER_S = 2e-3, 1e-4
+_UNIT_S, _ACCURACY_S, _SCORER_S = 2e-3, 1e-4, 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +83,7 @@ class SearchBlock:
 
     def compute(self, data: TrainingSet, inputs: Sequence[Any]) -> UnitOutput:
         """Search; the payload is the block's neighbours."""
-        with _one_thread():
+        with one_thread():
             prepared = _prepared(self.plane, data)
             started = time.perf_counter()
             found = _search(prepared, self.plane, self.start, self.stop)
@@ -116,7 +111,7 @@ class ScorePlane:
 
     def compute(self, data: TrainingSet, inputs: Sequence[Any]) -> UnitOutput:
         """Score every pair by the metric's scorer on the fold's validation rows."""
-        with _one_thread():
+        with one_thread():
             started = time.perf_counter()
             if self.needs:
                 found = neighbours.joined([part for part, _, _ in inputs])
@@ -181,12 +176,11 @@ _RECENT = 2
 def _prepared(plane: Plane, data: TrainingSet) -> _Prepared:
     """Return the plane fitted, from this process's memory where it is one of the last that were used."""
     key = (data.key, plane)
-    if key not in _recent:
-        while len(_recent) >= _RECENT:
-            _recent.popitem(last=False)
-        _recent[key] = _fit(plane, data)
-    _recent.move_to_end(key)
-    return _recent[key]
+    prepared = _recent.pop(key, None) or _fit(plane, data)
+    while len(_recent) >= _RECENT:
+        _recent.popitem(last=False)
+    _recent[key] = prepared
+    return prepared
 
 
 def _fit(plane: Plane, data: TrainingSet) -> _Prepared:
@@ -212,23 +206,6 @@ def _search(prepared: _Prepared, plane: Plane, start: int, stop: int) -> neighbo
     return neighbours.find(prepared.index, prepared.queries[start:stop], plane.n_neighbors, prepared.values)
 
 
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread, whatever the machine: workers share its cores, and results must not depend on them."""
-    with (
-        _controller().limit(limits=1),
-        sklearn.config_context(working_memory=WORKING_MEMORY_MB),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
-        yield
-
-
 class KNNPlan:
     """Which planes a space has, and which of them answer a trial."""
 
@@ -238,7 +215,9 @@ class KNNPlan:
         self._ks: list[int] = sorted(int(k) for k in values_of(dims["n_neighbors"]) or ())
         self._weightings: list[neighbours.Weighting] = list(dims["weights"])  # type: ignore[arg-type]
         few_planes = all(values_of(dims[name]) is not None for name in ("p", "pca") if name in dims)
-        whole = few_planes and len(self._ks) * len(self._weightings) <= WHOLE_PLANE_ANSWERS
+        whole = few_planes and len(self._ks) * len(self._weightings) <= WHOLE_PLANE_ANSWERS.get(
+            shape.metric, FEW_ANSWERS
+        )
         self._answers_whole_planes = exhaustive or whole
         # Where k reaches half of the rows scikit-learn turns from a tree to brute force, and with it the order of equal
         # distances; so the ks of a fold fall in two groups, each with a search of its own.
@@ -279,7 +258,7 @@ class KNNPlan:
             asked = tuple((k, weighting) for k in group for weighting in self._weightings)
         n_train, n_valid = self._shape.fold_rows[plane.fold]
         row_s = _DISTANCE_S[plane.metric] * n_train * self._shape.width
-        own_s = _UNIT_S + _ANSWER_S * len(asked)
+        own_s = _UNIT_S + (_ACCURACY_S if self._shape.metric == "accuracy" else _SCORER_S) * len(asked)
         cuts = neighbours.blocks(n_valid)
         if len(cuts) == 1:
             return ScorePlane(plane, asked, (), own_s + row_s * n_valid)

@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """Ranked rows. `metric` is the scorer's name, `family_order` of the rows their declared order."""
+    """Ranked rows, the rank of each, and the name of the scorer that ranked them."""
 
     rows: tuple[Row, ...]
     ranks: tuple[int, ...]
@@ -100,14 +100,18 @@ class Leaderboard:
 
 
 def ranked(rows: Sequence[Row], metric: str) -> Leaderboard:
-    """Rank rows: completed, pruned, failed; by score; equal scores by the simpler model, then by trial number.
+    """Rank rows: completed, pruned, failed; by score.
 
-    Rows of equal standing in all but their trial number keep distinct ranks; failed rows share the last one.
+    Equal scores go to the family that was declared first, in it to the simpler model, then to the earlier search and
+    trial. Rows of equal standing in all but their trial number keep distinct ranks; failed rows share the last one.
     """
+    declared: dict[str, int] = {}
+    for row in rows:
+        declared[row.family] = min(row.order, declared.get(row.family, row.order))
 
     def key(row: Row) -> tuple[Any, ...]:
         score = -round(row.score, DECIMALS) if row.score is not None else math.inf
-        return (STATES.index(row.state), score, row.order, row.complexity, row.number)
+        return (STATES.index(row.state), score, declared[row.family], row.complexity, row.order, row.number)
 
     ordered = sorted(rows, key=key)
     n_ranked = sum(row.state != "failed" for row in ordered)

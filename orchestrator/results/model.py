@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import threadpoolctl
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from orchestrator.data.encode import Signature, encode
 from orchestrator.data.load import TestSet, TrainingSet
 from orchestrator.errors import DataError, JobError, did_you_mean
-from orchestrator.families.base import UnitOutput, WorkUnit, mean_and_std
+from orchestrator.families.base import Failure, UnitOutput, WorkUnit, mean_and_std
+from orchestrator.families.limits import one_thread
 
 MODEL_FILE, SIGNATURE_FILE, CARD_FILE = "model.skops", "signature.json", "README.md"
 
@@ -42,7 +43,7 @@ def dummy(task: str) -> DummyClassifier | DummyRegressor:
 
 
 def dummy_scores(data: TrainingSet) -> tuple[float, float]:
-    """Return the baseline's mean score over the folds and its standard deviation.
+    """Return the baseline's mean score over the folds and its standard deviation; nan where a fold has no score.
 
     Raises:
         JobError: The metric is unknown, or does not go with the task or with the number of classes.
@@ -63,7 +64,9 @@ def dummy_scores(data: TrainingSet) -> tuple[float, float]:
             try:
                 scores.append(float(scorer(model, np.zeros((len(valid), 1)), valid)))
             except (ValueError, TypeError, AttributeError):
-                raise unfit from None
+                if _scored(data.metric, dummy(data.task).fit(data.matrix, data.target), data)[0] is None:
+                    raise unfit from None
+                return math.nan, math.nan  # it goes with the task, and not with this fold
     return mean_and_std(scores)
 
 
@@ -80,12 +83,13 @@ def checked_scorer(metric: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Refitted:
-    """A model fitted on all training rows: its test score (None without test rows), and itself as skops bytes."""
+    """A model fitted on all training rows: its test score (or None, and why), and itself as skops bytes."""
 
     test_score: float | None
     model: bytes | None
     fit_time_s: float
     predict_time_s: float
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +106,30 @@ class RefitUnit:
     def compute(self, data: TrainingSet, inputs: Sequence[TestSet | None]) -> UnitOutput:
         """Fit and score; the payload is a `Refitted`."""
         train, (test,) = data, inputs
-        with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with one_thread():
             started = time.perf_counter()
             model = self.estimator.fit(train.matrix, train.target)
             fitted = time.perf_counter()
-            score = None
-            if test is not None:
-                score = float(get_scorer(train.metric)(model, test.matrix, test.target))
+            score, problem = (None, None) if test is None else _scored(train.metric, model, test)
             scored = time.perf_counter()
             saved = None
             if self.keep:
                 import skops.io  # here, since it imports all of scikit-learn, and the driver has no use for it
 
                 saved = skops.io.dumps(model)
-        return UnitOutput(payload=Refitted(score, saved, fitted - started, scored - fitted))
+        return UnitOutput(payload=Refitted(score, saved, fitted - started, scored - fitted, problem))
+
+
+def _scored(metric: str, model: Any, test: TestSet | TrainingSet) -> tuple[float | None, str | None]:
+    try:
+        score = float(get_scorer(metric)(model, test.matrix, test.target))
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:  # a class that the test rows lack, say: no reason to lose the model
+        return None, Failure.of(error).message
+    return (score, None) if math.isfinite(score) else (None, f"{metric} is no finite number on these rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +226,15 @@ def _loads(content: bytes) -> Any:
         raise
     except Exception as error:  # noqa: BLE001  skops raises whatever its file leads it to
         raise ValueError(f"{MODEL_FILE} cannot be read ({type(error).__name__})") from None
+
+
+def saved_trial(folder: Path) -> str | None:
+    """Return the trial that the model at `folder` was refitted from, or None where there is no whole model."""
+    try:
+        trial: str = json.loads((folder / SIGNATURE_FILE).read_text(encoding="utf-8"))["trial"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return trial if (folder / MODEL_FILE).exists() else None
 
 
 def save(folder: Path, content: bytes, signature: Signature, facts: Mapping[str, Any], card: str) -> None:

@@ -62,15 +62,16 @@ class WorkPlan:
             self._on_the_way.update(unit.answers)
             self._add(unit)
 
-    def _add(self, unit: WorkUnit) -> None:
+    def _add(self, unit: WorkUnit, cost: float | None = None) -> None:
         if not unit.needs:
-            self._push(-unit.cost, unit, [])
+            self._push(-(unit.cost if cost is None else cost), unit, [])
             return
+        together = sum(need.cost for need in unit.needs)  # one rank for all, so that they run one after another
         self._waiting[unit.id] = _Waiting(unit, {need.id for need in unit.needs})
         for need in unit.needs:
             if need.id not in self._needed_by:
                 self._needed_by[need.id] = []
-                self._add(need)
+                self._add(need, together)
             self._needed_by[need.id].append(unit.id)
 
     def _push(self, rank: float, unit: WorkUnit, inputs: list[Handle]) -> None:

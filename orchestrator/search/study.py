@@ -31,6 +31,8 @@ from orchestrator.space import Conditions, Dimension, Params, Range, dimensions
 MOST_REMEMBERED = 128
 """Results that a sampler is fitted on: TPE's cost grows with them, and so it is the same at 10,000 trials as at 128."""
 BEST_REMEMBERED = 32
+WIDE = 32
+"""Whole numbers from which on TPE is given floats instead."""
 _PROBE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
 _UNUSABLE = {"GridSampler", "PartialFixedSampler", "BruteForceSampler", "BaseSampler", "BaseGASampler"}
 
@@ -63,6 +65,8 @@ class Proposer:
         seed = int(generator.integers(2**32))
         order = _parents_first(self.dimensions, self.conditions)
         distributions = {name: _distribution(self.dimensions[name]) for name in order}
+        if self.sampler == "tpe":
+            distributions = {name: _smooth(distribution) for name, distribution in distributions.items()}
         if self.sampler == "random":
             return self._random(seed, n_proposals, distributions)
         told = _remembered(history, generator)
@@ -89,11 +93,19 @@ class Proposer:
         trial, drawn = study.ask(), Params()
         for name, distribution in distributions.items():
             if self._applies(name, drawn):
-                drawn[name] = trial._suggest(name, distribution)  # what suggest_int and its siblings call
+                value = trial._suggest(name, distribution)  # what suggest_int and its siblings call
+                drawn[name] = self._whole(name, value)
         attributes = trial.storage.get_trial(trial._trial_id).system_attrs
         # TPE's serve trials that run side by side in one study; a batch here has a study of its own.
         notes = {name: value for name, value in attributes.items() if not name.startswith("tpe:")}
         return Proposal(drawn, notes or None)
+
+    def _whole(self, name: str, value: Any) -> Any:
+        """Return the whole number that a value from a `_smooth` distribution stands for."""
+        dimension = self.dimensions[name]
+        if isinstance(value, float) and isinstance(dimension, Range) and dimension.is_integer:
+            return min(max(round(value), int(dimension.low)), int(dimension.high))
+        return value
 
     def _applies(self, name: str, drawn: Params) -> bool:
         return name not in self.conditions or drawn.get(self.conditions[name][0]) in self.conditions[name][1]
@@ -156,6 +168,19 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     if dimension.is_integer:
         return IntDistribution(int(dimension.low), int(dimension.high), dimension.log, int(dimension.step or 1))
     return FloatDistribution(float(dimension.low), float(dimension.high), dimension.log, dimension.step)
+
+
+def _smooth(distribution: BaseDistribution) -> BaseDistribution:
+    """Return a distribution of many whole numbers as one of floats, to be rounded.
+
+    TPE weighs each whole number against each remembered one in pure Python, at milliseconds a proposal; floats it
+    weighs as arrays. Among so many values the difference in what it proposes is small.
+    """
+    if not isinstance(distribution, IntDistribution) or distribution.step != 1:
+        return distribution
+    if distribution.high - distribution.low < WIDE:
+        return distribution
+    return FloatDistribution(distribution.low - 0.5, distribution.high + 0.5, distribution.log)
 
 
 def _remembered(history: Sequence[Result], generator: np.random.Generator) -> list[Result]:

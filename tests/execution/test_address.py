@@ -13,6 +13,11 @@ def no_ray_address(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
+def test_local_means_a_ray_of_its_own_whatever_the_environment_says(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert cluster_address("local") is None
+
+
 def test_no_address_means_this_machine(no_ray_address):
     assert cluster_address(None) is None
     assert cluster_address("local") is None
