@@ -162,7 +162,7 @@ def _run_job(job: Job, folder: Path, options: argparse.Namespace) -> int:
     from orchestrator import rundir, runs
 
     if options.set:
-        job = jobs.from_dict(jobs.to_dict(job), "the job", options.set)
+        job = jobs.from_dict(jobs.as_written(job), "the job", options.set)
     remark = rundir.home()[1] if options.out is None else None
     if remark:
         _say(remark)

@@ -220,6 +220,12 @@ def to_dict(job: Job) -> dict[str, Any]:
     return {"schema_version": plain.pop("schema_version"), **plain}
 
 
+def as_written(job: Job) -> dict[str, Any]:
+    """Return the job as plain values without defaults, as a YAML file would have it, for overrides to change."""
+    plain: dict[str, Any] = _JOB.dump_python(job, mode="json", exclude_defaults=True)
+    return plain
+
+
 def to_yaml(job: Job) -> str:
     """Return the job as YAML, defaults filled in."""
     return yaml.safe_dump(to_dict(job), sort_keys=False, allow_unicode=True, width=110)

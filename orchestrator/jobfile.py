@@ -33,7 +33,7 @@ def read_job(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Path]:
         raise JobError(f"{path} {what}; expected a job file, .py or .yaml")
     if path.suffix == ".py":
         job = _from_python(path)
-        values: object = jobs.to_dict(job)
+        values: object = jobs.as_written(job)
     elif path.suffix in (".yaml", ".yml"):
         try:
             text = path.read_text(encoding="utf-8")

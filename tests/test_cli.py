@@ -346,6 +346,18 @@ def test_python_and_yaml_mean_the_same_job(twins, cli):
     assert rows_of(cli, "run of job.py") == rows_of(cli, "run of job.yaml")
 
 
+def test_an_override_of_a_default_means_the_same_for_python_and_yaml(folder):
+    (folder / "short.py").write_text(
+        'from orchestrator import *\njob = Job("a", Data("data.parquet", "y"), [Search("knn")])\n'
+    )
+    (folder / "short.yaml").write_text("{name: a, data: {path: data.parquet, target: y}, searches: [{family: knn}]}")
+    changes = ["data.test.column=part", "validation.kind=holdout", "validation.fraction=0.5"]
+    jobs = [read_job(folder / name, changes)[0] for name in ("short.py", "short.yaml")]
+    assert jobs[0] == jobs[1]
+    assert jobs[0].data.test.column == "part"
+    assert jobs[0].data.test.fraction is None
+
+
 def test_the_resolved_job_of_a_run_is_a_job_file_that_resolves_to_itself(twins, cli):
     cli("run", "job.yaml", "--out", "one")
     cli("run", "one/job.yaml", "--out", "two")
