@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from orchestrator.data.encode import Column, Task
-from orchestrator.families.base import Answer, Shape, UnitOutput, WorkUnit
+from orchestrator.families.base import Answer, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.space import Conditions, Params, Range, Space, key_of
 
 SPACE: Space = {
@@ -32,7 +32,7 @@ def objective(params: Mapping[str, Any]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class EmptyUnit:
+class EmptyUnit(Unit):
     """A work unit: one trial."""
 
     id: str

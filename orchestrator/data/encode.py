@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from orchestrator.errors import DataError
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Task = Literal["classification", "regression"]
-Kind = Literal["number", "boolean", "category"]
+Kind = Literal["number", "boolean", "category", "text", "vector", "image", "sequence"]
 MISSING = -1.0
 """The code of a category that is null; null is a category of its own."""
 UNSEEN = -2.0
@@ -31,13 +31,36 @@ UNSEEN = -2.0
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One feature: its Arrow type, how it is read, and the categories of the training rows, sorted."""
+    """One feature: its Arrow type, how it is read, and the categories of the training rows, sorted.
+
+    `shape` is that of one row: () for scalars, text and sequences, (size,) for vectors, (height, width, channels) for
+    images; (channels,) for sequences whose steps have several.
+    """
 
     name: str
     type: str
     kind: Kind
     categories: tuple[str, ...] = ()
     has_nulls: bool = False
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Rows of features, encoded.
+
+    Attributes:
+        matrix: The scalar columns (number, boolean, category), in order, shape (rows, columns), null as nan.
+        arrays: The other columns by name. Text: `pa.LargeStringArray`. Vector: uint8 or float32, shape (rows, size).
+            Image: the same, shape (rows, height, width, channels). Sequence: `pa.LargeListArray` of float32, or of
+            fixed-size lists of float32 where each step has several channels.
+    """
+
+    matrix: Floats
+    arrays: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.matrix)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from orchestrator.data.encode import Column, Task
+from orchestrator.data.encode import Column, Features, Kind, Signature, Task
 from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import MAX_CATEGORIES
 from orchestrator.space import Conditions, Params, Space
@@ -27,11 +28,16 @@ class Answer:
         score: What the metric's scorer gave, higher is better.
         fit_time_s: Seconds of fitting, this answer's share of its unit's.
         predict_time_s: Seconds of predicting, likewise.
+        inner_score: What the metric's scorer gave on rows held back inside the fold's training rows, for families that
+            learn by epochs: what rungs compare, never the scored fold.
+        epochs: The epoch whose weights were kept, counted from 1, for such families.
     """
 
     score: float
     fit_time_s: float
     predict_time_s: float
+    inner_score: float | None = None
+    epochs: int | None = None
 
 
 _OF_ONE_MACHINE = re.compile(
@@ -64,12 +70,36 @@ class Failure:
 class UnitOutput:
     """What a unit gives: its answers by name, and what other units take from it, which stays where it was made."""
 
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    answers: Mapping[str, Answer | Failure] = field(default_factory=dict)
     payload: Any = None
+
+
+Engine = Literal["sklearn", "tensorflow"]
+"""What a worker's process has loaded, and is set up for before it starts."""
+
+
+class Unit:
+    """What most work units have in common."""
+
+    __slots__ = ()
+    engine: ClassVar[Engine] = "sklearn"
+    keeps_payload: ClassVar[bool] = False
+
+    def halves(self) -> Sequence[WorkUnit]:
+        """Return nothing: the unit cannot be split."""
+        return ()
 
 
 class WorkUnit(Protocol):
     """A piece of work that runs on one worker. Frozen, small, and a pure function of itself and the shared data."""
+
+    engine: ClassVar[Engine]
+    """The kind of process that it needs."""
+    keeps_payload: ClassVar[bool]
+    """Whether its payload is kept for units that are planned after it has ended."""
+
+    def halves(self) -> Sequence[WorkUnit]:
+        """Return smaller units that together give the same answers, for when memory ran out; or nothing."""
 
     @property
     def id(self) -> str:
@@ -121,11 +151,35 @@ class Shape:
 class Plan(Protocol):
     """A family's plan for one space."""
 
-    def answers_of(self, params: Params) -> Sequence[str]:
-        """Return the names of the answers whose mean is this trial's score, one a fold."""
+    def answers_of(self, params: Params, epochs: int | None = None) -> Sequence[str]:
+        """Return the names of the answers whose mean is this trial's score, one a fold.
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> Sequence[WorkUnit]:
-        """Return units that give the `missing` answers of the `wanted` trials, without those that they need."""
+        Args:
+            params: The trial's configuration.
+            epochs: The rung, in epochs, at which the trial is looked at; None for its end.
+        """
+
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> Sequence[WorkUnit]:
+        """Return units that give the `missing` answers of the `wanted` trials, without those that they need.
+
+        Called for one batch of trials at a time. A unit for a later rung needs the units of the rung before it and goes
+        on from their payloads, if this plan made them; else it begins at the beginning, to the same result.
+        """
+
+
+class Fitted(Protocol):
+    """A fitted model with its preparation, over encoded rows; fits scikit-learn's scorers."""
+
+    def predict(self, X: Features) -> np.ndarray[Any, Any]:
+        """Return class codes or numbers, shape (rows,)."""
+
+    def predict_proba(self, X: Features) -> np.ndarray[Any, Any]:
+        """Return class probabilities, shape (rows, classes)."""
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return the model as files, by name."""
 
 
 class Family(Protocol):
@@ -140,8 +194,23 @@ class Family(Protocol):
         """Who proposes where a search does not say."""
 
     @property
+    def default_batch_size(self) -> int:
+        """How many trials are proposed at once where a search does not say."""
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of columns that it learns from; it does not see others."""
+
+    @property
+    def structure(self) -> frozenset[str]:
+        """The parameters whose values decide which trials can train together; few values of them go into a batch."""
+
+    @property
     def conditions(self) -> Conditions:
         """Which parameters mean something only under certain values of another."""
+
+    def max_epochs(self, space: Space) -> int | None:
+        """Return the epochs that a trial of a checked space trains for at most; None if it does not learn by epochs."""
 
     def default_space(self, shape: Shape) -> Space:
         """Return the space of a search that names none."""
@@ -159,8 +228,26 @@ class Family(Protocol):
     def complexity(self, params: Params) -> float:
         """Return how complex a configuration is beside others of the family; ties go to the simpler one."""
 
-    def estimator(self, params: Params, columns: Sequence[Column], task: Task, seed: int) -> Any:
-        """Return the unfitted scikit-learn estimator of a configuration, for encoded matrices."""
+    def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
+        """Fit a configuration on all rows of `data`, on a worker.
+
+        Args:
+            params: The configuration.
+            data: The training rows; its folds are not looked at.
+            epochs: How many epochs to train, None for as many as the configuration says.
+        """
+
+    def load(self, folder: Path, signature: Signature) -> Fitted:
+        """Load what `Fitted.files` gave, from a folder; nothing that it holds is run.
+
+        Raises:
+            ValueError: The files are damaged, or hold types that are not known to be harmless.
+            FileNotFoundError: A file is missing.
+        """
+
+    @property
+    def engine(self) -> Engine:
+        """The kind of process that `fit` needs."""
 
 
 def mean_and_std(scores: Sequence[float]) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import SCALERS, preparation
 from orchestrator.errors import JobError, did_you_mean, shown
 from orchestrator.families import neighbours
-from orchestrator.families.base import Answer, Plan, Shape, UnitOutput, WorkUnit
+from orchestrator.families.base import Answer, Plan, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
 from orchestrator.space import Conditions, Dimension, Params, Range, Space, dimensions, values_of
 
@@ -66,7 +66,7 @@ class Plane:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchBlock:
+class SearchBlock(Unit):
     """A work unit: the neighbours of one block of a plane's query rows."""
 
     plane: Plane
@@ -91,7 +91,7 @@ class SearchBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class ScorePlane:
+class ScorePlane(Unit):
     """A work unit: the scores of (k, weighting) pairs of a plane, from its blocks, or searched at once."""
 
     plane: Plane

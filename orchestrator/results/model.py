@@ -19,7 +19,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from orchestrator.data.encode import Signature, encode
 from orchestrator.data.load import TestSet, TrainingSet
 from orchestrator.errors import DataError, JobError, did_you_mean
-from orchestrator.families.base import Failure, UnitOutput, WorkUnit, mean_and_std
+from orchestrator.families.base import Failure, Unit, UnitOutput, WorkUnit, mean_and_std
 from orchestrator.families.limits import one_thread
 
 MODEL_FILE, SIGNATURE_FILE, CARD_FILE = "model.skops", "signature.json", "README.md"
@@ -93,7 +93,7 @@ class Refitted:
 
 
 @dataclass(frozen=True, slots=True)
-class RefitUnit:
+class RefitUnit(Unit):
     """A work unit: fit on all training rows, score the test rows, which (or None) are its only input."""
 
     id: str

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.compose import answers_of
 from orchestrator.execution.base import Completion, Handle, run_unit
+from orchestrator.families import base as units
 from orchestrator.families.base import Answer, Failure, UnitOutput, WorkUnit
 from orchestrator.ledger import BatchProposed, Ledger, UnitFailed, UnitFinished, read
 from orchestrator.search.loop import Ending, Progress, SearchLoop
@@ -29,7 +30,7 @@ BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(units.Unit):
     """Answers one (x, y) on every fold; `label` changes no answer."""
 
     x: int
@@ -53,7 +54,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(units.Unit):
     """What a `Joined` unit needs; its payload is its number."""
 
     number: int
@@ -72,7 +73,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(units.Unit):
     """Scores x as the sum of its parts x and x + 1, which units share; the score also tells their order."""
 
     x: int
