@@ -433,6 +433,7 @@ def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
         signature.columns,
         signature.task,
         job.metric or "",
+        len(signature.classes),
     )
     records = list(read(path / rundir.LEDGER))
     states, answers = states_of(job, shape, records), answers_of(records)

@@ -130,12 +130,14 @@ class Shape:
     columns: tuple[Column, ...]
     task: Task
     metric: str
+    n_classes: int = 0
 
     @classmethod
     def of(cls, data: TrainingSet) -> Shape:
         """Describe the training rows."""
         rows = tuple((len(f.train), len(f.valid)) for f in data.folds)
-        return cls(data.key, rows, data.columns, data.task, data.metric)
+        n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+        return cls(data.key, rows, data.columns, data.task, data.metric, n_classes)
 
     @property
     def width(self) -> int:
