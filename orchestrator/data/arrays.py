@@ -193,4 +193,3 @@ def _refusal(column: Column, place: int, found: str, expected: str, rows: Rows |
         f"data.features: column {column.name!r}, row {row} (from 0), {found}; expected {expected}. "
         f"Mend those rows, or leave it out with {excluding(column.name)}"
     )
-

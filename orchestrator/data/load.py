@@ -224,9 +224,7 @@ def _rows(whole: _Part, rows: split.Rows) -> _Part:
     return _Part(whole.table.take(rows), rows)
 
 
-def _drawn(
-    whole: _Part, test: Test, target: str, task: Task, seed: int
-) -> tuple[_Part, _Part | None, list[Finding]]:
+def _drawn(whole: _Part, test: Test, target: str, task: Task, seed: int) -> tuple[_Part, _Part | None, list[Finding]]:
     """Return the training and the test rows, drawn at random."""
     codes, table = None, whole.table
     if task == "classification" and test.stratify is not False:

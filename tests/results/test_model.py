@@ -11,7 +11,8 @@ import skops.io
 
 import orchestrator
 from orchestrator import Data, DataError, Job, JobError, Model, Search
-from orchestrator.results.model import MODEL_FILE, SIGNATURE_FILE
+from orchestrator.families.pipelines import FILE as MODEL_FILE
+from orchestrator.results.model import SIGNATURE_FILE
 
 
 class Harmful:
