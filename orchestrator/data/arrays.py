@@ -57,6 +57,11 @@ def vectors(values: pa.ChunkedArray, column: Column, rows: Rows | None = None) -
         DataError: A row or an element is null or not finite, or a row has another size.
     """
     lists, (size,) = values.combine_chunks(), column.shape
+    if size == 0:
+        raise DataError(
+            f"data.features: column {column.name!r} has no numbers in its lists; leave it out with "
+            f"{excluding(column.name)}"
+        )
     if lists.null_count:
         raise _refusal(column, _first(lists.is_null()), "is null", f"{size} numbers", rows)
     lengths = np.full(len(lists), size) if len(lists) == 0 else pc.list_value_length(lists).to_numpy()
