@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ from pydantic import TypeAdapter
 
 from orchestrator import families
 from orchestrator import job as jobs
+from orchestrator.data.checks import Finding
+from orchestrator.data.columns import Column, Kind, excluding
 from orchestrator.data.load import LoadedData, load
 from orchestrator.errors import JobError
-from orchestrator.families.base import Answer, Failure, Shape
+from orchestrator.families.base import Answer, Failure, Family, Shape
 from orchestrator.job import Job, Search
 from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished
 from orchestrator.results import leaderboard, model
@@ -55,6 +57,7 @@ def prepare(job: Job) -> Prepared:
     searches = []
     for number, (search, name) in enumerate(zip(job.searches, jobs.search_names(job), strict=True)):
         family = families.find(search.family)
+        _check_kinds(family, shape.columns, f"searches.{number}.family")
         key = f"searches.{number}.space"
         space = family.checked_space(search.space or family.default_space(shape), shape, key)
         sampler = (search.sampler or family.default_sampler).lower().removesuffix("sampler")
@@ -65,6 +68,7 @@ def prepare(job: Job) -> Prepared:
     comparators = []
     for number, comparator in enumerate(job.comparators):
         family = families.find(comparator.family, f"comparators.{number}.family")
+        _check_kinds(family, shape.columns, f"comparators.{number}.family")
         space = family.checked_space(dict(comparator.params), shape, f"comparators.{number}.params")
         only = {name: values[0] for name, values in dimensions(space).items() if isinstance(values, tuple)}
         comparators.append(dataclasses.replace(comparator, params=only))
@@ -77,7 +81,37 @@ def prepare(job: Job) -> Prepared:
     resolved = dataclasses.replace(
         job, searches=tuple(searches), comparators=tuple(comparators), metric=data.train.metric
     )
-    return Prepared(resolved, data, shape, dummy)
+    unused = _unused_columns([families.find(search.family) for search in searches], shape.columns)
+    return Prepared(resolved, dataclasses.replace(data, findings=(*data.findings, *unused)), shape, dummy)
+
+
+def _check_kinds(family: Family, columns: Sequence[Column], key: str) -> None:
+    found = {column.kind for column in columns}
+    if not found & family.kinds:
+        raise JobError(
+            f"{key}: {family.name} learns from {_listed(family.kinds)} columns, and the features are "
+            f"{_listed(found)} columns; expected a family for those, or other data.features"
+        )
+
+
+def _unused_columns(used_by: Sequence[Family], columns: Sequence[Column]) -> list[Finding]:
+    kinds = frozenset[Kind]().union(*(family.kinds for family in used_by))
+    return [
+        Finding(
+            "unused_column",
+            "warning",
+            f"data.features: column {column.name!r} is {column.kind}, and no search learns from that; "
+            f"leave it out with {excluding(column.name)}, or add a search for it",
+            column.name,
+        )
+        for column in columns
+        if column.kind not in kinds
+    ]
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    *others, last = sorted(kinds)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _opened(
@@ -238,6 +272,7 @@ def board_of(job: Job, results: Sequence[TrialResult], dummy: tuple[float, float
                 trial.params,
                 f"{result.failure.code}: {result.failure.message}" if result.failure else None,
                 families.find(family).complexity(trial.params),
+                result.epochs,
             )
         )
     return leaderboard.ranked(rows, job.metric or "")

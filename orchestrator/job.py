@@ -74,6 +74,8 @@ class Data:
         target: The column to predict.
         features: The columns to learn from; all others by default.
         exclude: Columns to leave out.
+        text: Columns of strings that are text, whatever they look like. Of the others those are where the training
+            rows have at least four spaces on average and more than half of them are distinct; the rest are categories.
         task: What kind of target it is; inferred from the column by default.
         test: The rows that are set aside; None to set none aside.
     """
@@ -82,6 +84,7 @@ class Data:
     target: str
     features: Columns | None = None
     exclude: Columns = ()
+    text: Columns = ()
     task: Literal["auto", "classification", "regression"] = "auto"
     test: Test | None = field(default_factory=lambda: Test(fraction=0.2))
 

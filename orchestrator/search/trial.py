@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,7 +44,11 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a trial: `score` is the mean over folds, `score_std` their standard deviation (ddof=0)."""
+    """What became of a trial.
+
+    `score` is the mean over folds, `score_std` their standard deviation (ddof=0), `epochs` the median over folds of the
+    epochs whose weights were kept, for families that learn by epochs.
+    """
 
     trial: Trial
     state: State
@@ -52,6 +57,7 @@ class Result:
     fit_time_s: float | None = None
     predict_time_s: float | None = None
     failure: Failure | None = None
+    epochs: int | None = None
 
 
 def result_of(trial: Trial, names: Sequence[str], answers: Mapping[str, Answer | Failure]) -> Result:
@@ -67,4 +73,6 @@ def result_of(trial: Trial, names: Sequence[str], answers: Mapping[str, Answer |
         failure = Failure("score_undefined", f"the metric is not a finite number on fold {fold}")
         return Result(trial, "failed", failure=failure)
     fit_s, predict_s = sum(a.fit_time_s for a in given), sum(a.predict_time_s for a in given)
-    return Result(trial, "completed", score, std, fit_s, predict_s)
+    kept = [answer.epochs for answer in given if answer.epochs is not None]
+    epochs = statistics.median_low(kept) if kept else None
+    return Result(trial, "completed", score, std, fit_s, predict_s, epochs=epochs)
