@@ -14,9 +14,9 @@ from orchestrator import families
 from orchestrator import job as jobs
 from orchestrator.data.load import LoadedData, load
 from orchestrator.errors import JobError
-from orchestrator.families.base import Answer, Failure, Shape
+from orchestrator.families.base import Shape
 from orchestrator.job import Job, Search
-from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished
+from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished, answers_in
 from orchestrator.results import leaderboard, model
 from orchestrator.results.leaderboard import Leaderboard, Row
 from orchestrator.search.plan import Outcome
@@ -164,14 +164,9 @@ def answers_of(records: Sequence[Record]) -> dict[str, Outcome]:
     """Return every answer that a ledger holds, by name."""
     answers: dict[str, Outcome] = {}
     for record in records:
-        if isinstance(record, UnitFinished):
-            for name, score in record.answers.items():
-                value = math.nan if score is None else score
-                answers.setdefault(name, Answer(value, record.fit_time_s, record.predict_time_s))
-        elif isinstance(record, UnitFailed):
-            answers.update(
-                {name: Failure(record.code, record.message) for name in record.answers if name not in answers}
-            )
+        if isinstance(record, UnitFinished | UnitFailed):
+            for name, answer in answers_in(record).items():
+                answers.setdefault(name, answer)
     return answers
 
 
