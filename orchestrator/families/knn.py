@@ -236,12 +236,14 @@ class KNNPlan:
         turn = bisect_left(self._ks, self._turns[fold])
         return self._ks[:turn] if k < self._turns[fold] else self._ks[turn:]
 
-    def answers_of(self, params: Params) -> tuple[str, ...]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> tuple[str, ...]:
         """Return the answers of a trial, one a fold."""
         k, weighting = _pair(params)
         return tuple(answer_name(self._plane(params, f), k, weighting) for f in range(len(self._turns)))
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> list[ScorePlane]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> list[ScorePlane]:
         """Return one unit for each plane that a missing answer lies in."""
         pairs: dict[Plane, dict[tuple[int, neighbours.Weighting], None]] = {}
         for params in wanted:
@@ -271,7 +273,13 @@ class KNN:
 
     name = "knn"
     default_sampler = "grid"
+    default_batch_size = 16
+    structure: ClassVar[frozenset[str]] = frozenset()
     conditions: ClassVar[Conditions] = {"p": ("metric", frozenset({"minkowski"}))}
+
+    def max_epochs(self, space: Space) -> int | None:
+        """Return None: nothing is learned by epochs."""
+        return None
 
     def default_space(self, shape: Shape) -> Space:
         """Return k up to 30, both weightings, two metrics and three scalers."""

@@ -98,10 +98,12 @@ class Joined(units.Unit):
 class Points:
     """A plan with one unit for each (x, y)."""
 
-    def answers_of(self, params: Params) -> Sequence[str]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> Sequence[str]:
         return Unit(params["x"], params.get("y", "a")).answers
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> Sequence[WorkUnit]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> Sequence[WorkUnit]:
         units = {unit: None for params in wanted if not missing.isdisjoint((unit := self._unit(params)).answers)}
         return list(units)
 
@@ -112,10 +114,12 @@ class Points:
 class Joins:
     """A plan whose units need others."""
 
-    def answers_of(self, params: Params) -> Sequence[str]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> Sequence[str]:
         return Joined(params["x"]).answers
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> Sequence[WorkUnit]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> Sequence[WorkUnit]:
         return [Joined(params["x"]) for params in wanted]
 
 
