@@ -3,7 +3,7 @@
 A batch of proposals is a pure function of the job's seed, the search's name, the batch's number and the results of
 earlier batches: each batch has a sampler of its own, seeded from those. Nothing is stored by Optuna.
 
-Trials that differ in a structural parameter cannot train together. So a batch draws few structures, where there are any,
+Trials that differ in a structural parameter cannot train together. So a batch draws few structures, if there are any,
 and many members of each: the sampler proposes whole configurations for their structure, and the members with it given.
 """
 

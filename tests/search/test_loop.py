@@ -192,10 +192,12 @@ class Session:
     space: Mapping[str, Any] = field(default_factory=lambda: WIDE)
     is_async: bool = False
     seed: int = 1
-    data: Data = field(default_factory=Data)
+    data: Any = field(default_factory=Data)
     plan: Any = field(default_factory=Points)
     executor: Clockwork = field(default_factory=Clockwork)
+    batch_size: int = BATCH
     state: SearchState = field(init=False)
+    loop: SearchLoop = field(init=False)
 
     def generation(self, number: int) -> Generation:
         is_grid = self.sampler == "grid"
@@ -209,7 +211,7 @@ class Session:
     def go(self, limit: float, *, opens: int | None = None, **options: Any) -> Ending:
         """Run what the ledger leaves to do; `opens` begins the next generation at that trial."""
         looks_back = self.sampler not in ("grid", "random")
-        spec = SearchSpec("s", Fake(), limit, BATCH, looks_back or self.is_async, self.is_async)  # type: ignore[arg-type]
+        spec = SearchSpec("s", Fake(), limit, self.batch_size, looks_back or self.is_async, self.is_async)  # type: ignore[arg-type]
         self.state = SearchState(spec)
         with Ledger(self.folder) as ledger:
             records = list(read(self.folder))
@@ -219,8 +221,8 @@ class Session:
                     self.state.remember(record)
             if opens is not None:
                 self.state.begin(self.generation(1), opens)
-            loop = SearchLoop([self.state], answers_of(records), ledger, self.executor, self.data, **options)
-            ending = loop.run()
+            self.loop = SearchLoop([self.state], answers_of(records), ledger, self.executor, self.data, **options)
+            ending = self.loop.run()
         self.executor.abandon()
         return ending
 
