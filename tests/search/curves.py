@@ -5,11 +5,14 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
+from orchestrator.data.encode import Kind, Signature
+from orchestrator.data.load import TrainingSet
 from orchestrator.families import base as units
-from orchestrator.families.base import Answer, Failure, UnitOutput, WorkUnit
-from orchestrator.space import Params, Range, Space
+from orchestrator.families.base import Answer, Engine, Failure, Fitted, Plan, Shape, UnitOutput, WorkUnit
+from orchestrator.space import Conditions, Params, Range, Space
 
 FOLDS = 2
 EPOCHS = 27
@@ -64,8 +67,9 @@ class Preparation(units.Unit):
     def id(self) -> str:
         return f"prepare/{self.kind}"
 
-    def compute(self, data: World, inputs: Sequence[Any]) -> UnitOutput:
-        data.preparations += 1
+    def compute(self, data: Any, inputs: Sequence[Any]) -> UnitOutput:
+        if isinstance(data, World):
+            data.preparations += 1
         return UnitOutput(payload=f"prepared {self.kind}")
 
 
@@ -94,7 +98,8 @@ class EndUnit(units.Unit):
         halves = (self.members[:middle], self.members[middle:])
         return [type(self)(half, self.epochs, self.needs) for half in halves] if middle else []
 
-    def compute(self, data: World, inputs: Sequence[Any]) -> UnitOutput:
+    def compute(self, data: Any, inputs: Sequence[Any]) -> UnitOutput:
+        data = data if isinstance(data, World) else World()
         if len(self.members) > data.most_members:
             raise MemoryError("too many at once")
         assert inputs[0] == f"prepared {self.members[0][2]}"
@@ -148,6 +153,39 @@ class Curves:
         # A unit carries no history: what comes before it is named, and its own needs are nobody's business later.
         self._last.update(dict.fromkeys(members, maker(members, epochs or EPOCHS, unit.needs[:1])))
         return unit
+
+
+class CurvesFamily:
+    """The family `curves`, as far as a search goes: nothing of it can be fitted."""
+
+    name = "curves"
+    default_sampler = "random"
+    default_batch_size = 18
+    kinds: ClassVar[frozenset[Kind]] = frozenset()
+    structure: ClassVar[frozenset[str]] = frozenset({"kind"})
+    conditions: ClassVar[Conditions] = {}
+    engine: ClassVar[Engine] = "sklearn"
+
+    def max_epochs(self, space: Space) -> int | None:
+        return EPOCHS
+
+    def default_space(self, shape: Shape) -> Space:
+        return SPACE
+
+    def checked_space(self, space: Space, shape: Shape, key: str) -> Space:
+        return space
+
+    def plan(self, space: Space, shape: Shape, *, exhaustive: bool) -> Plan:
+        return Curves()
+
+    def complexity(self, params: Params) -> float:
+        return 0.0
+
+    def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
+        raise NotImplementedError
+
+    def load(self, folder: Path, signature: Signature) -> Fitted:
+        raise NotImplementedError
 
 
 def _in_order(values: Iterable[Any]) -> list[Any]:
