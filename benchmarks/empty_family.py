@@ -7,12 +7,17 @@ of their class. (What is defined in `__main__` is sent along with every unit.)
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from orchestrator.data.encode import Column, Task
-from orchestrator.families.base import Answer, Shape, Unit, UnitOutput, WorkUnit
+import numpy as np
+
+from orchestrator.data.encode import Features, Kind, Signature
+from orchestrator.data.load import TrainingSet
+from orchestrator.families.base import Answer, Engine, Fitted, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.space import Conditions, Params, Range, Space, key_of
 
 SPACE: Space = {
@@ -24,6 +29,7 @@ SPACE: Space = {
     "kind": ["one", "two", "three"],
 }
 """Four floats, one whole number, one choice."""
+FILE = "shares.json"
 
 
 def objective(params: Mapping[str, Any]) -> float:
@@ -50,14 +56,35 @@ class EmptyUnit(Unit):
         return UnitOutput({self.id: Answer(objective(dict(self.params)), 0.0, 0.0)})
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """A fitted model: the shares of the classes."""
+
+    shares: np.ndarray[Any, Any]
+
+    def predict(self, X: Features) -> np.ndarray[Any, Any]:
+        """Return the most frequent class for every row."""
+        return np.full(len(X), int(self.shares.argmax()))
+
+    def predict_proba(self, X: Features) -> np.ndarray[Any, Any]:
+        """Return the shares for every row."""
+        return np.tile(self.shares, (len(X), 1))
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return the shares as JSON."""
+        return {FILE: json.dumps(self.shares.tolist()).encode()}
+
+
 class EmptyPlan:
     """One unit and one answer a trial; nothing is shared."""
 
-    def answers_of(self, params: Params) -> tuple[str, ...]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> tuple[str, ...]:
         """Return the trial's answer."""
         return (f"empty/{hashlib.blake2b(repr(key_of(params)).encode(), digest_size=8).hexdigest()}",)
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> list[EmptyUnit]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> list[EmptyUnit]:
         """Return one unit for each trial whose answer is missing."""
         named = {self.answers_of(params)[0]: params for params in wanted}
         return [EmptyUnit(name, tuple(params.items())) for name, params in named.items() if name in missing]
@@ -68,7 +95,15 @@ class Empty:
 
     name = "empty"
     default_sampler = "random"
+    default_batch_size = 16
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"number", "boolean", "category"})
+    structure: ClassVar[frozenset[str]] = frozenset()
     conditions: ClassVar[Conditions] = {}
+    engine: ClassVar[Engine] = "sklearn"
+
+    def max_epochs(self, space: Space) -> int | None:
+        """Return None: nothing is learned."""
+        return None
 
     def default_space(self, shape: Shape) -> Space:
         """Return four floats, one whole number and one choice."""
@@ -86,8 +121,10 @@ class Empty:
         """Return the same for all."""
         return 0.0
 
-    def estimator(self, params: Params, columns: Sequence[Column], task: Task, seed: int) -> Any:
-        """Return scikit-learn's baseline, for the refit at the end."""
-        from sklearn.dummy import DummyClassifier
+    def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
+        """Return a model that knows the classes' shares, for the refit at the end."""
+        return Shares(np.bincount(data.target.astype(np.int64)) / len(data.target))
 
-        return DummyClassifier()
+    def load(self, folder: Path, signature: Signature) -> Fitted:
+        """Load the shares."""
+        return Shares(np.asarray(json.loads((folder / FILE).read_text(encoding="utf-8"))))

@@ -117,5 +117,6 @@ def test_ledger_shows_the_board_that_the_run_left(folder: Path, pruner: str, sam
     board, (state,) = runs.board_of(folder / "run")
     assert board.to_arrow().equals(pq.read_table(folder / "run" / "leaderboard.parquet"))
     pruned = [row for row in board.rows if row.state == "pruned"]
+    assert pruned
     assert len(pruned) == state.n_pruned
     assert all(row.score is not None and row.error is None and row.epochs is not None for row in pruned)
