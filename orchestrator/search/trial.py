@@ -54,7 +54,7 @@ class Result:
         fit_time_s: Seconds of fitting, over folds and rungs.
         predict_time_s: Seconds of predicting, likewise.
         failure: Why there is no score.
-        epochs: The median over folds of the epochs that were kept, rounded up, where it learned by epochs.
+        epochs: The median over folds of the epochs that were kept, where it learned by epochs.
         reports: The rungs that it came to, in epochs, each with the mean over folds of its inner score there.
     """
 
@@ -99,7 +99,7 @@ def result_of(
     fit_s = sum(a.fit_time_s for a in given) + ((before and before.fit_time_s) or 0.0)
     predict_s = sum(a.predict_time_s for a in given) + ((before and before.predict_time_s) or 0.0)
     kept = [answer.epochs for answer in given if answer.epochs is not None]
-    epochs = math.ceil(statistics.median(kept)) if kept else None
+    epochs = statistics.median_low(kept) if kept else None
     if rung is None:
         return Result(trial, "completed", score, std, fit_s, predict_s, None, epochs, reports)
     inner = mean_inner_score(given)

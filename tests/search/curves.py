@@ -161,7 +161,7 @@ class CurvesFamily:
     name = "curves"
     default_sampler = "random"
     default_batch_size = 18
-    kinds: ClassVar[frozenset[Kind]] = frozenset()
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"number"})
     structure: ClassVar[frozenset[str]] = frozenset({"kind"})
     conditions: ClassVar[Conditions] = {}
     engine: ClassVar[Engine] = "sklearn"
