@@ -16,12 +16,13 @@ from orchestrator.data.checks import Finding
 from orchestrator.data.columns import Column, Kind, excluding
 from orchestrator.data.load import LoadedData, load
 from orchestrator.errors import JobError
-from orchestrator.families.base import Answer, Failure, Family, Shape
+from orchestrator.families.base import Family, Shape
 from orchestrator.job import Job, Search
-from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished
+from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished, answers_in
 from orchestrator.results import leaderboard, model
 from orchestrator.results.leaderboard import Leaderboard, Row
 from orchestrator.search.plan import Outcome
+from orchestrator.search.pruning import Pruning, rungs
 from orchestrator.search.state import Generation, SearchSpec, SearchState, allocate
 from orchestrator.search.trial import Result as TrialResult
 from orchestrator.space import Space, dimensions, grid, size
@@ -62,8 +63,10 @@ def prepare(job: Job) -> Prepared:
         space = family.checked_space(search.space or family.default_space(shape), shape, key)
         sampler = (search.sampler or family.default_sampler).lower().removesuffix("sampler")
         size(space, family.conditions)
-        filled = dataclasses.replace(search, name=name, sampler=sampler, space=space)
-        _opened(filled, 0, shape, job.seed, f"searches.{number}")  # an unknown sampler, a grid without end
+        batch_size = search.batch_size or family.default_batch_size
+        filled = dataclasses.replace(search, name=name, sampler=sampler, space=space, batch_size=batch_size)
+        # an unknown sampler, a grid without end, a pruner that has nothing to look at
+        _opened(filled, 0, shape, job.seed, f"searches.{number}")
         searches.append(filled)
     comparators = []
     for number, comparator in enumerate(job.comparators):
@@ -141,8 +144,30 @@ def _opened(
             search=search.name,
             generation=generation,
             key=f"{key}.sampler",
+            structure=family.structure,
         )
-    return Generation(used, family.plan(used, shape, exhaustive=is_grid), proposer)
+    pruning = _pruning(search, family.max_epochs(used), f"{key}.pruner")
+    return Generation(used, family.plan(used, shape, exhaustive=is_grid), proposer, pruning)
+
+
+def _pruning(search: Search, max_epochs: int | None, key: str) -> Pruning | None:
+    """Return how a search prunes trials that train for `max_epochs` at most.
+
+    Raises:
+        JobError: They do not learn by epochs, or for too few of them.
+    """
+    pruner = search.pruner
+    if pruner.kind == "none":
+        return None
+    if max_epochs is None:
+        raise JobError(f"{key}: {search.family} does not learn by epochs, found {pruner.kind!r}; expected none")
+    if pruner.min_epochs >= max_epochs:
+        raise JobError(
+            f"{key}.min_epochs: {pruner.min_epochs}, and trials of this space train for at most {max_epochs} epochs; "
+            f"expected fewer than {max_epochs}"
+        )
+    factor = pruner.reduction_factor
+    return Pruning(pruner.kind, rungs(pruner.min_epochs, factor, max_epochs), factor)
 
 
 def _limits(job: Job) -> list[float]:
@@ -177,7 +202,7 @@ def states_of(job: Job, shape: Shape, records: Sequence[Record]) -> list[SearchS
             search.name,
             families.find(search.family),
             limit,
-            search.batch_size,
+            search.batch_size or families.find(search.family).default_batch_size,
             looks_back(search),
             looks_back(search) and search.schedule == "async",
         )
@@ -198,14 +223,9 @@ def answers_of(records: Sequence[Record]) -> dict[str, Outcome]:
     """Return every answer that a ledger holds, by name."""
     answers: dict[str, Outcome] = {}
     for record in records:
-        if isinstance(record, UnitFinished):
-            for name, score in record.answers.items():
-                value = math.nan if score is None else score
-                answers.setdefault(name, Answer(value, record.fit_time_s, record.predict_time_s))
-        elif isinstance(record, UnitFailed):
-            answers.update(
-                {name: Failure(record.code, record.message) for name in record.answers if name not in answers}
-            )
+        if isinstance(record, UnitFinished | UnitFailed):
+            for name, answer in answers_in(record).items():
+                answers.setdefault(name, answer)
     return answers
 
 

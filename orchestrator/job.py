@@ -26,6 +26,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+PrunerKind = Literal["none", "median", "successive_halving", "hyperband"]
 T = TypeVar("T")
 
 
@@ -111,6 +112,30 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class Pruner:
+    """Who ends trials early, for families that learn by epochs. A string stands for `kind` alone.
+
+    Trials of a batch are compared after `min_epochs` epochs and then at each multiple by `reduction_factor`, by their
+    mean score on rows held back inside each fold's training rows.
+
+    Args:
+        kind: `none`; `median` ends those below the median of their batch; `successive_halving` lets the best of them go
+            on, one in `reduction_factor`; `hyperband` does so in brackets that begin at later and later epochs.
+        min_epochs: The epochs that every trial trains for.
+        reduction_factor: See above.
+    """
+
+    kind: PrunerKind
+    min_epochs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2, strict=True)] = 3
+
+
+def _named(value: object) -> object:
+    """Return a pruner that is given by the name of its kind as its keys; null is none."""
+    return {"kind": value or "none"} if value is None or isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Search:
     """One search: a model family, its space, and who proposes the trials.
 
@@ -121,7 +146,9 @@ class Search:
         space: What values the hyperparameters may take; the family's default space by default.
         name: What the leaderboard calls the search; the family's name by default.
         schedule: `batch` repeats exactly; `async` does not wait for a batch to end, and is not reproducible.
-        batch_size: How many trials are proposed at once, before the results of any of them are known.
+        batch_size: How many trials are proposed at once, before the results of any of them are known; the family's own
+            number by default.
+        pruner: Who ends trials early; nobody by default.
     """
 
     family: str
@@ -130,7 +157,10 @@ class Search:
     space: Space | None = None
     name: Name | None = None
     schedule: Literal["batch", "async"] = "batch"
-    batch_size: Count = 16
+    batch_size: Count | None = None
+    pruner: Annotated[Pruner, BeforeValidator(_named, json_schema_input_type=Pruner | PrunerKind | None)] = field(
+        default_factory=lambda: Pruner("none")
+    )
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -282,6 +312,7 @@ _MODELS: dict[str, type[Any]] = {
     "test": Test,
     "validation": Validation,
     "searches": Search,
+    "pruner": Pruner,
     "comparators": Comparator,
     "budget": Budget,
     "resources": Resources,

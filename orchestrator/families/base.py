@@ -93,8 +93,9 @@ class Unit:
 class WorkUnit(Protocol):
     """A piece of work that runs on one worker. Frozen, small, and a pure function of itself and the shared data."""
 
-    keeps_payload: ClassVar[bool]
-    """Whether its payload is kept for units that are planned after it has ended."""
+    @property
+    def keeps_payload(self) -> bool:
+        """Whether its payload is kept for units that are planned after it has ended."""
 
     @property
     def engine(self) -> Engine:

@@ -42,10 +42,7 @@ class _FittedPipeline(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
 
     def files(self) -> Mapping[str, bytes]:
         """Return the pipeline in one file."""
-        import skops.io  # here, since it imports all of scikit-learn, and the driver has no use for it
-
-        content: bytes = skops.io.dumps(self.pipeline)
-        return {FILE: content}
+        return {FILE: dumps(self.pipeline)}
 
 
 class FittedClassifier(ClassifierMixin, _FittedPipeline):  # type: ignore[misc]
@@ -74,14 +71,30 @@ def load(folder: Path, task: Task) -> FittedClassifier | FittedRegressor:
         ValueError: The file is damaged, or holds types that are not known to be harmless.
         FileNotFoundError: It is missing.
     """
+    return fitted(loads((folder / FILE).read_bytes(), FILE), task)
+
+
+def dumps(value: Any) -> bytes:
+    """Return a fitted estimator, or a dict or list of such and of plain values, as skops bytes."""
+    import skops.io  # here, since it imports all of scikit-learn, and the driver has no use for it
+
+    content: bytes = skops.io.dumps(value)
+    return content
+
+
+def loads(content: bytes, name: str) -> Any:
+    """Load what `dumps` gave. Nothing in it is run.
+
+    Raises:
+        ValueError: It is damaged, or holds types that are not known to be harmless; `name` says what was read.
+    """
     import skops.io
 
-    content = (folder / FILE).read_bytes()
     try:
         unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - HARMLESS)
-        pipeline = None if unknown else skops.io.loads(content, trusted=sorted(HARMLESS))
+        value = None if unknown else skops.io.loads(content, trusted=sorted(HARMLESS))
     except Exception as error:  # noqa: BLE001  skops raises whatever its file leads it to
-        raise ValueError(f"{FILE} cannot be read ({type(error).__name__})") from None
+        raise ValueError(f"{name} cannot be read ({type(error).__name__})") from None
     if unknown:
-        raise ValueError(f"{FILE} holds types that are not known to be harmless: {', '.join(unknown[:3])}")
-    return fitted(pipeline, task)
+        raise ValueError(f"{name} holds types that are not known to be harmless: {', '.join(unknown[:3])}")
+    return value

@@ -35,7 +35,7 @@ class Row:
         params: The configuration.
         error: `<code>: <message>` of a failed trial.
         complexity: Ties within a search's family go to the lower.
-        epochs: How many epochs a refit trains; None where the family learns otherwise. No column of the board.
+        epochs: The median over folds of the epochs that were kept, where it learned by epochs; for the refit.
     """
 
     trial: str

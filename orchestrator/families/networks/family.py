@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from orchestrator.data import encode
+from orchestrator.data.encode import Features, Kind
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import JobError
-from orchestrator.families.base import Engine, Features, Fitted, Kind, Shape
+from orchestrator.families.base import Engine, Fitted, Shape
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.parameters import Parameter
 from orchestrator.families.networks.plan import NetworkPlan
@@ -39,7 +41,7 @@ class Preparation(ABC):
 class NetworkFamily(ABC):
     """A family of Keras networks.
 
-    A subclass says what its parameters are, how rows become inputs, and what the layers are; see `mlp` for the shortest.
+    A subclass says what its parameters are, how rows become inputs, and what the layers are; see `mlp`.
 
     Attributes:
         name: What jobs call it.
@@ -87,7 +89,7 @@ class NetworkFamily(ABC):
         values = dimensions(space).get("epochs", (parameters.TRAINING["epochs"].default,))
         if isinstance(values, Range) or len(values) != 1:
             raise JobError("space.epochs: a pruner needs one number of epochs for all trials")
-        return int(values[0])  # type: ignore[arg-type]
+        return int(values[0])
 
     @abstractmethod
     def default_space(self, shape: Shape) -> Space:
@@ -108,7 +110,7 @@ class NetworkFamily(ABC):
     def complexity(self, params: Params) -> float:
         """Return about how many weights the hidden layers have."""
         sizes = [int(v) for k, v in sorted(params.items()) if k.startswith(("width_", "filters_"))]
-        return float(sum(a * b for a, b in zip([1, *sizes], sizes, strict=False)))
+        return float(sum(a * b for a, b in itertools.pairwise([1, *sizes])))
 
     def block_key(self, member: Member) -> BlockKey:
         """Return what names the prepared fold that a member trains on."""
@@ -179,7 +181,7 @@ class NetworkFamily(ABC):
         flat = sum(math.prod(one.shape) for one in self.inputs(params, shape) if one.dtype != "int32")
         sizes = [flat, *(int(v) for k, v in sorted(params.items()) if k.startswith(("width_", "filters_")))]
         sizes.append(max(1, shape.n_classes))
-        return sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+        return sum(a * b for a, b in itertools.pairwise(sizes))
 
     def row_floats(self, params: Params, shape: Shape) -> int:
         """Return about how many numbers one row of a batch takes on its way through a member."""

@@ -61,7 +61,7 @@ class MemberDropout(layers.Layer):  # type: ignore[misc]
     """Dropout at a member's own rate.
 
     All members share one draw of noise a step, and each shifts it (modulo 1) by an offset of its own. For each member
-    by itself that is as random as a draw of its own; it costs one draw, and follows from job seed, step and member alone.
+    by itself that is as random as a draw of its own; it costs one, and follows from job seed, step and member alone.
     """
 
     step: ClassVar[Any] = None

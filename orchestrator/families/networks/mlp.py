@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from orchestrator.data.encode import Column, Features, Kind
 from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import SCALERS, scaler_of
-from orchestrator.families import skops_files
+from orchestrator.families import pipelines
 from orchestrator.families.base import Shape
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.family import SGD, NetworkFamily, Preparation
@@ -25,6 +25,7 @@ from orchestrator.space import Conditions, Params, Range, Space
 
 MOST_LAYERS = 6
 NUMBERS, CODES = "numbers", "codes"
+FILE = "preparation.skops"
 
 
 class TablePreparation(Preparation):
@@ -51,8 +52,8 @@ class TablePreparation(Preparation):
         return found
 
     def files(self) -> Mapping[str, bytes]:
-        """Return the transformer as a skops file."""
-        return {"preparation.skops": skops_files.dumps({"numbers": self.numbers, "columns": _plain(self.columns)})}
+        """Return the transformer in one file."""
+        return {FILE: pipelines.dumps({"numbers": self.numbers, "columns": _plain(self.columns)})}
 
 
 class MLP(NetworkFamily):
@@ -108,7 +109,7 @@ class MLP(NetworkFamily):
 
     def load_preparation(self, folder: Path) -> Preparation:
         """Read the transformer."""
-        read = skops_files.loads((folder / "preparation.skops").read_bytes())
+        read = pipelines.loads((folder / FILE).read_bytes(), FILE)
         return TablePreparation(read["numbers"], [_column(values) for values in read["columns"]])
 
     def build(self, kit: Any, params: Params, signature: Signature) -> Any:

@@ -53,7 +53,7 @@ class Number:
         Raises:
             JobError: A value is out of range, or no number.
         """
-        values = [dimension.low, dimension.high] if isinstance(dimension, Range) else list(dimension)
+        values: list[Any] = [dimension.low, dimension.high] if isinstance(dimension, Range) else list(dimension)
         if self.is_whole and isinstance(dimension, Range) and not dimension.is_integer:
             raise JobError(f"{key}: expected whole numbers for low, high and step, found {shown(dimension.low)}")
         if self.or_none:

@@ -114,7 +114,7 @@ class TrainUnit(Unit):
     engine: ClassVar[Engine] = "tensorflow"
 
     @property
-    def keeps_payload(self) -> bool:  # type: ignore[override]
+    def keeps_payload(self) -> bool:  # type: ignore[override]  # of a rung alone
         """Whether members may go on from here: at a rung."""
         return self.until is not None
 

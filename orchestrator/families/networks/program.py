@@ -125,7 +125,7 @@ class Program:
             loss = loss_of(self.structure.signature, logits, tf.gather(target, rows), hyper)
         return loss, tf.convert_to_tensor(tape.gradient(loss, flat)), new_state
 
-    @tf.autograph.experimental.do_not_convert
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _step(self, flat: Any, state: Any, hyper: Any, inputs: Any, target: Any, rows: Any, key: Any) -> Any:
         """Return loss, gradient and new state of every member."""
         MemberDropout.step = key
