@@ -102,18 +102,20 @@ def draft(data: str, target: str) -> tuple[str, str]:
         JobError: There is no such dataset or column.
         DataError: It cannot be used.
     """
-    from orchestrator.data import checks, encode, parquet
+    from orchestrator.data import checks, parquet
+    from orchestrator.data import columns as kinds_of
+    from orchestrator.data import target as targets
 
     path = jobs.resolved_path(data, Path.cwd())
     dataset = parquet.open_dataset(path, "DATA")
     if target not in dataset.schema.names:
         raise JobError(f"--target: no column {target!r} in {path}.{did_you_mean(target, dataset.schema.names)}")
     features = parquet.columns_in_use(dataset.schema.names, target, None, ())
-    usable = [n for n in features if encode.is_usable(dataset.schema.field(n).type)]
-    encode.check_target(target, dataset.schema.field(target).type)
+    usable = [n for n in features if kinds_of.is_usable(dataset.schema.field(n).type)]
+    kinds_of.check_target(target, dataset.schema.field(target).type)
     table = parquet.read(dataset, [*usable, target], path, "DATA")
-    answers = encode.plain_target(table.column(target))
-    task = encode.infer_task(answers)
+    answers = targets.plain_target(table.column(target))
+    task = targets.infer_task(answers)
     findings = checks.target_findings(target, answers, task == "classification")
     checks.refuse_errors(findings)
     columns = [column for name in usable if (column := _column(name, table)) is not None]

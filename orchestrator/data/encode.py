@@ -21,7 +21,6 @@ from orchestrator.data.columns import (
     SCALARS,
     Column,
     Kind,
-    check_target,
     excluding,
     flat,
     is_usable,
@@ -32,7 +31,6 @@ from orchestrator.data.columns import (
 from orchestrator.errors import DataError
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Task = Literal["classification", "regression"]
 MISSING = -1.0
 """The code of a category that is null; null is a category of its own."""
@@ -171,7 +169,7 @@ def _scalar(values: pa.ChunkedArray, column: Column) -> Floats:
         return np.full(len(values), MISSING if column.kind == "category" else np.nan)
     if column.kind == "category":
         return _codes(values, column)
-    numbers = _numbers(values)
+    numbers = as_floats(values)
     if np.isinf(numbers).any():
         raise DataError(
             f"data.features: column {column.name!r} holds infinite values; expected finite numbers or nulls. "
@@ -190,7 +188,8 @@ def _array(values: pa.ChunkedArray, column: Column, rows: npt.NDArray[np.int64] 
     return reader(values, column, rows)
 
 
-def _numbers(values: pa.ChunkedArray) -> Floats:
+def as_floats(values: pa.ChunkedArray) -> Floats:
+    """Return numbers of any type as float64, shape (rows,), null as nan."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
@@ -202,56 +201,6 @@ def _codes(values: pa.ChunkedArray, column: Column) -> Floats:
     found = codes.to_numpy().astype(np.float64)
     nulls = pc.is_null(strings).to_numpy()
     return np.where(nulls, MISSING, np.where(np.isnan(found), UNSEEN, found))
-
-
-def plain_target(target: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a target as strings, booleans, integers or float64, with one zero: Arrow tells -0.0 from 0.0."""
-    if pa.types.is_dictionary(target.type):
-        target = target.cast(target.type.value_type)
-    if pa.types.is_floating(target.type) or pa.types.is_decimal(target.type):
-        return pc.add(target.cast(pa.float64(), safe=False), 0.0)
-    return target
-
-
-def class_values(target: pa.ChunkedArray) -> tuple[str | int | float | bool, ...]:
-    """Return the distinct classes of a plain target without nulls, sorted; a class's place is its code."""
-    return tuple(sorted(target.unique().to_pylist()))
-
-
-def encode_classes(target: pa.ChunkedArray, classes: Sequence[str | int | float | bool]) -> Integers:
-    """Return each row's place in `classes`, shape (rows,), -1 for a class that is not among them."""
-    code_of = {value: code for code, value in enumerate(classes)}
-    found = target.unique()
-    codes = np.array([code_of.get(value, -1) for value in found.to_pylist()], dtype=np.int64)
-    encoded: Integers = codes[pc.index_in(target, value_set=found).to_numpy()]
-    return encoded
-
-
-def encode_numbers(target: pa.ChunkedArray, name: str) -> Floats:
-    """Return a plain regression target as floats, shape (rows,).
-
-    Raises:
-        DataError: It is not numeric.
-    """
-    if not (pa.types.is_integer(target.type) or pa.types.is_floating(target.type)):
-        raise DataError(f"data.target: {name!r} has type {target.type}; task: regression expects numbers")
-    return _numbers(target)
-
-
-def infer_task(target: pa.ChunkedArray) -> Task:
-    """Return the task that a plain target suggests.
-
-    Strings and booleans are classes. Whole numbers (of integer or float type) are classes where there are at most
-    two of them, or at most 50 and ten rows of each on average; all other numbers are for regression.
-    """
-    if not (pa.types.is_integer(target.type) or pa.types.is_floating(target.type)):
-        return "classification"
-    distinct = target.unique().drop_null()
-    if len(distinct) > 2 and len(distinct) > min(50, len(target) // 10):
-        return "regression"
-    values = _numbers(pa.chunked_array([distinct]))
-    whole = bool(np.all(np.isfinite(values) & (values == np.round(values))))
-    return "classification" if whole else "regression"
 
 
 def fingerprint(signature: Signature, *contents: npt.NDArray[Any] | Features) -> str:
@@ -292,22 +241,16 @@ __all__ = [
     "Column",
     "Features",
     "Floats",
-    "Integers",
     "Kind",
     "Signature",
     "Task",
-    "check_target",
-    "class_values",
+    "as_floats",
     "column_of",
     "encode",
-    "encode_classes",
-    "encode_numbers",
     "excluding",
     "fingerprint",
     "flat",
-    "infer_task",
     "is_usable",
     "kind_of",
-    "plain_target",
     "scalars",
 ]

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data import checks, encode, parquet, split
+from orchestrator.data import target as targets
 from orchestrator.data.checks import Finding
+from orchestrator.data.columns import check_target
 from orchestrator.data.encode import Column, Features, Signature, Task
 from orchestrator.errors import DataError, JobError, did_you_mean, shown
 from orchestrator.job import Data, Test, Validation
@@ -113,7 +115,7 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int) -> L
     findings = [*tables.findings, *checks.column_findings(columns, table)]
     checks.refuse_errors(findings)
     target = table.column(data.target)
-    classes = encode.class_values(target) if tables.task == "classification" else ()
+    classes = targets.class_values(target) if tables.task == "classification" else ()
     signature = Signature(columns, data.target, tables.task, classes)
     features, y = encode.encode(table, columns, rows), _target(target, signature)
     if tables.task == "classification" and len(classes) < 2:
@@ -148,8 +150,8 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int) -> L
 
 def _target(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int64] | encode.Floats:
     if signature.task == "classification":
-        return encode.encode_classes(values, signature.classes)
-    return encode.encode_numbers(values, signature.target)
+        return targets.encode_classes(values, signature.classes)
+    return targets.encode_numbers(values, signature.target)
 
 
 def _read(data: Data, seed: int) -> _Tables:
@@ -163,11 +165,11 @@ def _read(data: Data, seed: int) -> _Tables:
     for name in features:
         encode.kind_of(name, dataset.schema.field(name).type)
     _check_text(data.text, features, dataset.schema)
-    encode.check_target(data.target, dataset.schema.field(data.target).type)
+    check_target(data.target, dataset.schema.field(data.target).type)
     wanted = [*features, data.target, *(name for name in reserved if name != data.target)]
     table = _with_plain_target(parquet.read(dataset, wanted, data.path), data.target)
     target = table.column(data.target)
-    task: Task = encode.infer_task(target) if data.task == "auto" else data.task
+    task: Task = targets.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
     everywhere = _Part(table, np.arange(table.num_rows))
     train, held_out = everywhere, None
@@ -228,8 +230,8 @@ def _drawn(whole: _Part, test: Test, target: str, task: Task, seed: int) -> tupl
     """Return the training and the test rows, drawn at random."""
     codes, table = None, whole.table
     if task == "classification" and test.stratify is not False:
-        classes = encode.class_values(table.column(target))
-        codes = encode.encode_classes(table.column(target), classes)
+        classes = targets.class_values(table.column(target))
+        codes = targets.encode_classes(table.column(target), classes)
         findings = checks.class_findings(target, codes, classes)
         if findings:
             return whole, None, findings
@@ -238,7 +240,7 @@ def _drawn(whole: _Part, test: Test, target: str, task: Task, seed: int) -> tupl
 
 
 def _with_plain_target(table: pa.Table, target: str) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(target), target, encode.plain_target(table.column(target)))
+    return table.set_column(table.schema.get_field_index(target), target, targets.plain_target(table.column(target)))
 
 
 def _some_values(values: pa.ChunkedArray) -> str:

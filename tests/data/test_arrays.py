@@ -305,3 +305,31 @@ def test_a_signature_with_shapes_comes_back_from_json():
     column, _ = encoded([[0, 1, 255]], BYTES)
     signature = Signature((column,), "y", "classification", ("a", "b"))
     assert Signature.from_dict(json.loads(json.dumps(signature.to_dict()))) == signature
+
+
+ROWS = {
+    "text": REVIEWS[:4],
+    "vector": pa.array([[1, 2, 3]], BYTES),
+    "image": [image(PIXELS)],
+    "sequence": pa.array([[1.0]]),
+    "channels": pa.array([[[1, 2]]], PAIRS),
+}
+
+
+@pytest.mark.parametrize("values", ROWS.values(), ids=ROWS)
+def test_no_rows_are_encoded_as_no_rows(values):
+    table = pa.table({"c": values})
+    column = column_of("c", table.column("c"))
+    assert len(encode(table.slice(0, 0), [column]).arrays["c"]) == 0
+    assert len(encode(table.schema.empty_table(), [column]).arrays["c"]) == 0
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_column_of_the_type_null_is_text_or_sequences_of_null_and_refused_elsewhere(name):
+    table = pa.table({"c": ROWS[name]})
+    column = column_of("c", table.column("c"))
+    if name in ("vector", "image"):
+        with pytest.raises(DataError, match=r"row 0 .*is null"):
+            again(column, [None, None])
+    else:
+        assert again(column, [None, None]).to_pylist() == ([None, None] if name == "text" else [[], []])
