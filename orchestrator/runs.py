@@ -215,7 +215,7 @@ def stored_job(path: Path) -> Job:
 
 
 def _needed_bytes(data: LoadedData) -> int:
-    return 2 * data.train.matrix.nbytes
+    return 2 * data.train.features.nbytes
 
 
 def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
