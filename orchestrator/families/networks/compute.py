@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from orchestrator.data.load import TrainingSet
-from orchestrator.families.base import Answer, Failure, UnitOutput
+from orchestrator.families.base import Answer, Failure, UnitOutput, notify
 from orchestrator.families.networks.plan import TrainUnit, block_of, inner_split, standardised
 from orchestrator.families.networks.program import program_of
 from orchestrator.families.networks.records import Array, Block, BlockKey, Progressed
@@ -33,7 +33,8 @@ def train_unit(
     """Train a unit's members from where they are and score them; the payload, at a rung, is how far they are."""
     structure = on_this_device(family, unit.structure, unit.members[0])
     blocks = _all_blocks(unit, family, data, blocks)
-    trainer = Trainer(program_of(structure, family.build), blocks, family.block_key, unit.n_fit, data.metric, data.seed)
+    program = program_of(structure, family.build)
+    trainer = Trainer(program, blocks, family.block_key, unit.n_fit, data.metric, data.seed, notify)
     started = time.perf_counter()
     reached = trainer.train(unit.members, [states.get(m.name) for m in unit.members], unit.until)
     trained = time.perf_counter()
