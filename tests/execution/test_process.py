@@ -93,8 +93,9 @@ def swell(n_bytes: int, data: Any, inputs: Sequence[Any]) -> UnitOutput:
     return UnitOutput(payload=os.getpid())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worker() -> Iterator[WorkerProcess]:
+    """One for all tests: whatever happened to its process, it computes the next unit."""
     one = WorkerProcess({"OF_THE_WORKER": "yes"})
     yield one
     one.stop()
@@ -141,7 +142,7 @@ def test_what_a_unit_prints_is_not_the_drivers_output(worker: WorkerProcess, cap
 
 def test_unit_that_cannot_be_sent_raises_and_the_worker_goes_on(worker: WorkerProcess) -> None:
     with pytest.raises(TypeError, match="cannot pickle"):
-        worker.start(Unit("u", join), None, [one for one in [(one for one in ())]], None)
+        worker.start(Unit("u", join), None, [(one for one in ())], None)
     assert payload_of(worker, join, 1) == [1]
 
 
