@@ -35,6 +35,7 @@ from orchestrator.data.load import LoadedData
 from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
 from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Executor
+from orchestrator.execution.environment import onednn
 from orchestrator.families.base import Answer, Shape
 from orchestrator.finish import finish, write_board, write_journals
 from orchestrator.job import Job
@@ -288,7 +289,7 @@ def _run(
     manifest = rundir.read_manifest(path)
     manifest.update(state="running", exit_code=None)
     rundir.write_manifest(path, manifest)
-    rundir.log(path, "started", executor=executor_name)
+    rundir.log(path, "started", executor=executor_name, onednn=onednn())
     started = time.monotonic()
     session: dict[str, float] = {}
     try:

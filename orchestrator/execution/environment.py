@@ -27,13 +27,18 @@ def tensorflow_environment(resources: Resources, *, has_gpu: bool) -> dict[str, 
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_DETERMINISTIC_OPS": "1",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        ONEDNN: os.environ.get(ONEDNN, "1"),
+        ONEDNN: onednn(),
         "KERAS_BACKEND": "tensorflow",
         setup.MIXED_PRECISION: "1" if resources.mixed_precision else "0",
     }
     if has_gpu:
         return {**variables, setup.GPU_FRACTION: str(resources.gpu_fraction)}
     return {**variables, setup.VISIBLE_GPUS: "-1"}  # or a worker on a GPU node would take a GPU that is another's
+
+
+def onednn() -> str:
+    """Return oneDNN's switch as every process of the run has it; results on CPUs depend on it."""
+    return os.environ.get(ONEDNN, "1")
 
 
 def uses_gpu(resources: Resources, n_gpus: float, where: str) -> bool:
