@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -155,9 +156,9 @@ class RayExecutor:
         """Start a process of TensorFlow for each that can compute at once; those of scikit-learn Ray starts itself."""
         if engine == "tensorflow":
             options = self._options(engine)
-            n_processes = self.capacity() // (1 + UNITS_AHEAD) // self._resources.threads
+            n_processes = min(self._count_cpus() // self._resources.threads, self._resources.max_concurrent or math.inf)
             task = ray.remote(max_retries=0, **options)(_prepare).options(name="orchestrator.prepare")
-            self._warming = [task.remote(engine) for _ in range(n_processes)]
+            self._warming = [task.remote(engine) for _ in range(int(n_processes))]
 
     def share(self, value: object) -> Handle:
         """Put a value into the object store."""
@@ -167,10 +168,13 @@ class RayExecutor:
         """Return how many units to keep submitted: what the cluster's CPUs compute, and some that wait."""
         if self._resources.max_concurrent is not None:
             return self._resources.max_concurrent
+        return self._count_cpus() * (1 + UNITS_AHEAD)  # a share of a GPU comes with a CPU, and is counted with it
+
+    def _count_cpus(self) -> int:
         if time.monotonic() > self._counted_until:
             self._counted_until = time.monotonic() + RECOUNT_S
             self._n_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        return self._n_cpus * (1 + UNITS_AHEAD)
+        return self._n_cpus
 
     def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle], *, is_limited: bool = True) -> None:
         """Start a unit as a task."""

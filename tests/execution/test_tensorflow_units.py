@@ -200,6 +200,7 @@ def test_notes_of_a_network_are_heard_while_it_computes(executor: Executor, tmp_
     assert list(executor.notes()) == []
 
 
+@pytest.mark.slow
 def test_process_that_has_grown_is_replaced_and_every_unit_is_answered(executor: Executor) -> None:
     def answered(at: int) -> list[int]:
         done = outcomes_of(executor, [Network(f"n{i}", partial(swell, at, i)) for i in range(16)])
@@ -212,6 +213,7 @@ def test_process_that_has_grown_is_replaced_and_every_unit_is_answered(executor:
         assert time.monotonic() < deadline, f"the process was there after {DEADLINE_S:g} s"
 
 
+@pytest.mark.slow
 def test_network_stuck_inside_tensorflow_is_a_timeout_and_its_process_ends(executor: Executor, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     outcome = outcomes_of(executor, [Network("n", partial(stick_in_tensorflow, note))])[0].outcome
@@ -222,6 +224,16 @@ def test_network_stuck_inside_tensorflow_is_a_timeout_and_its_process_ends(execu
         assert time.monotonic() < deadline, f"the process was there after {DEADLINE_S:g} s"
         outcomes_of(executor, [Classic("c", look_around)])
     assert payloads_of(executor, [Network("m", multiply)], 1.0, [1.0]) == [4.0]
+
+
+@pytest.mark.parametrize(("max_concurrent", "threads", "expected"), [(None, 1, 2), (1, 1, 1), (None, 2, 1)])
+def test_as_many_processes_are_prepared_as_can_compute(
+    max_concurrent: int | None, threads: int, expected: int, local_ray: None
+) -> None:
+    executor = RayExecutor(None, Resources(max_concurrent=max_concurrent, threads=threads))
+    executor.prewarm("tensorflow")
+    assert len(executor._warming) == expected
+    executor.close()
 
 
 @pytest.mark.parametrize("make", [InlineExecutor, partial(RayExecutor, None)], ids=["inline", "ray"])
