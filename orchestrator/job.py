@@ -27,6 +27,7 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
+PrunerKind = Literal["none", "median", "successive_halving", "hyperband"]
 T = TypeVar("T")
 
 
@@ -75,6 +76,8 @@ class Data:
         target: The column to predict.
         features: The columns to learn from; all others by default.
         exclude: Columns to leave out.
+        text: Columns of strings that are text, whatever they look like. Of the others those are where the training
+            rows have at least four spaces on average and more than half of them are distinct; the rest are categories.
         task: What kind of target it is; inferred from the column by default.
         test: The rows that are set aside; None to set none aside.
     """
@@ -83,6 +86,7 @@ class Data:
     target: str
     features: Columns | None = None
     exclude: Columns = ()
+    text: Columns = ()
     task: Literal["auto", "classification", "regression"] = "auto"
     test: Test | None = field(default_factory=lambda: Test(fraction=0.2))
 
@@ -109,6 +113,30 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class Pruner:
+    """Who ends trials early, for families that learn by epochs. A string stands for `kind` alone.
+
+    Trials of a batch are compared after `min_epochs` epochs and then at each multiple by `reduction_factor`, by their
+    mean score on rows held back inside each fold's training rows.
+
+    Args:
+        kind: `none`; `median` ends those below the median of their batch; `successive_halving` lets the best of them go
+            on, one in `reduction_factor`; `hyperband` does so in brackets that begin at later and later epochs.
+        min_epochs: The epochs that every trial trains for.
+        reduction_factor: See above.
+    """
+
+    kind: PrunerKind
+    min_epochs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2, strict=True)] = 3
+
+
+def _named(value: object) -> object:
+    """Return a pruner that is given by the name of its kind as its keys; null is none."""
+    return {"kind": value or "none"} if value is None or isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Search:
     """One search: a model family, its space, and who proposes the trials.
 
@@ -119,7 +147,9 @@ class Search:
         space: What values the hyperparameters may take; the family's default space by default.
         name: What the leaderboard calls the search; the family's name by default.
         schedule: `batch` repeats exactly; `async` does not wait for a batch to end, and is not reproducible.
-        batch_size: How many trials are proposed at once, before the results of any of them are known.
+        batch_size: How many trials are proposed at once, before the results of any of them are known; the family's own
+            number by default.
+        pruner: Who ends trials early; nobody by default.
     """
 
     family: str
@@ -128,7 +158,10 @@ class Search:
     space: Space | None = None
     name: Name | None = None
     schedule: Literal["batch", "async"] = "batch"
-    batch_size: Count = 16
+    batch_size: Count | None = None
+    pruner: Annotated[Pruner, BeforeValidator(_named, json_schema_input_type=Pruner | PrunerKind | None)] = field(
+        default_factory=lambda: Pruner("none")
+    )
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -288,6 +321,7 @@ _MODELS: dict[str, type[Any]] = {
     "test": Test,
     "validation": Validation,
     "searches": Search,
+    "pruner": Pruner,
     "comparators": Comparator,
     "budget": Budget,
     "resources": Resources,

@@ -7,12 +7,18 @@ import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from orchestrator import job as jobs
 from orchestrator.errors import DataError, JobError, OrchestratorError, did_you_mean
 from orchestrator.job import Job
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+
+    from orchestrator.data.columns import Column
 
 
 def read_job(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Path]:
@@ -78,6 +84,17 @@ def _line_of(error: BaseException, path: Path) -> str:
     return f", line {line}," if line else ""
 
 
+_WORDS = {
+    "number": "numeric",
+    "boolean": "boolean",
+    "category": "categorical",
+    "text": "text",
+    "vector": "vector",
+    "image": "image",
+    "sequence": "sequence",
+}
+
+
 def draft(data: str, target: str) -> tuple[str, str]:
     """Return a name and a commented YAML job for a dataset, after a look at it.
 
@@ -93,27 +110,23 @@ def draft(data: str, target: str) -> tuple[str, str]:
         raise JobError(f"--target: no column {target!r} in {path}.{did_you_mean(target, dataset.schema.names)}")
     features = parquet.columns_in_use(dataset.schema.names, target, None, ())
     usable = [n for n in features if encode.is_usable(dataset.schema.field(n).type)]
-    encode.kind_of(target, dataset.schema.field(target).type, "data.target")
+    encode.check_target(target, dataset.schema.field(target).type)
     table = parquet.read(dataset, [*usable, target], path, "DATA")
     answers = encode.plain_target(table.column(target))
     task = encode.infer_task(answers)
     findings = checks.target_findings(target, answers, task == "classification")
     checks.refuse_errors(findings)
-    columns = [encode.column_of(name, table.column(name)) for name in usable]
+    columns = [column for name in usable if (column := _column(name, table)) is not None]
     odd = {f.column for f in checks.column_findings(columns, table) if f.code in ("all_null_column", "id_like_column")}
-    excluded = [name for name in features if name not in usable or name in odd]
     kept = [c for c in columns if c.name not in odd]
+    excluded = [name for name in features if name not in {c.name for c in kept}]
     if not kept:
-        raise DataError(f"DATA: {path} has no column to learn from: all are ids, free text, empty, or of unread types")
+        raise DataError(f"DATA: {path} has no column to learn from: all are ids, empty, or of unread types")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data.removeprefix("dataset:")).stem).strip("-.")[:60] or "job"
     n_rows = table.num_rows
-    kinds = ", ".join(
-        f"{n} {word}"
-        for kind, word in (("number", "numeric"), ("boolean", "boolean"), ("category", "categorical"))
-        if (n := sum(c.kind == kind for c in kept))
-    )
+    kinds = ", ".join(f"{n} {word}" for kind, word in _WORDS.items() if (n := sum(c.kind == kind for c in kept)))
     shown = data if data.startswith("dataset:") or "://" in data else path
-    exclude = f"  exclude: {_flow(excluded)}        # no use as features: ids, free text, types that are not read\n"
+    exclude = f"  exclude: {_flow(excluded)}        # no use as features: ids, empty, types that are not read\n"
     text = (
         f"# {n_rows} rows; features: {kinds or 'none'}.\n"
         "schema_version: 1\n"
@@ -138,6 +151,16 @@ def draft(data: str, target: str) -> tuple[str, str]:
         "budget: {trials: null, time_s: null}      # stop after so many trials, or seconds\n"
     )
     return name, text
+
+
+def _column(name: str, table: Table) -> Column | None:
+    """Describe a feature; None where its values are not what its type promises."""
+    from orchestrator.data import encode
+
+    try:
+        return encode.column_of(name, table.column(name))
+    except DataError:
+        return None
 
 
 def _flow(value: object) -> str:

@@ -42,10 +42,9 @@ from orchestrator.job import Job
 from orchestrator.ledger import Ledger, Record, read
 from orchestrator.results.leaderboard import Leaderboard
 from orchestrator.results.model import Model
+from orchestrator.search.course import Course
 from orchestrator.search.loop import Ending, Progress, SearchLoop
-from orchestrator.search.plan import WorkPlan
 from orchestrator.search.state import SearchState
-from orchestrator.search.trial import result_of
 from orchestrator.space import is_superset
 from orchestrator.version import __version__
 
@@ -445,35 +444,34 @@ def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
         signature.columns,
         signature.task,
         job.metric or "",
+        len(signature.classes),
     )
     records = list(read(path / rundir.LEDGER))
     states, answers = states_of(job, shape, records), answers_of(records)
-    for state in states:
-        for trial in state.activate():
-            names = state.generations[trial.generation].plan.answers_of(trial.params)
-            if all(name in answers for name in names):
-                state.take(result_of(trial, names, answers))
+    Course(states, answers).take_up()
     results = [r for s in states for r in (s.settled() if manifest["state"] == "time" else s.results.values())]
     return compose.board_of(job, results, (manifest["dummy"][0], manifest["dummy"][1])), states
 
 
 def plan(prepared: Prepared) -> list[PlannedSearch]:
     """Return what each search would do. Trains nothing; a search that looks back is planned up to its first batch."""
-    planned, work = [], WorkPlan({})  # one for all searches, which may share units
+    planned = []
     opened = first_generations(prepared.job)
-    for search, state in zip(prepared.job.searches, states_of(prepared.job, prepared.shape, opened), strict=True):
+    states = states_of(prepared.job, prepared.shape, opened)
+    course = Course(states, {})  # one for all searches, which may share units
+    work = course.work
+    for search, state in zip(prepared.job.searches, states, strict=True):
         n_units = n_parts = 0
         cpu_s = 0.0
-        while len(state.trials) < min(state.spec.limit, 100_000) and (batch := state.propose()) is not None:
-            plan_of = state.generations[0].plan
-            work.want(plan_of, [(t.params, plan_of.answers_of(t.params)) for t in state.activate()])
-            del batch
+        while len(state.trials) < min(state.spec.limit, 100_000) and state.propose() is not None:
+            course.take_up()
             if state.spec.looks_back:
                 break
         while work.n_ready:
             unit, _ = work.next_ready()
-            done = {} if not unit.answers else dict.fromkeys(unit.answers, Answer(0.0, 0.0, 0.0))
+            done = dict.fromkeys(unit.answers, Answer(0.0, 0.0, 0.0, 0.0))  # alike: halving ends as many as ever
             work.finish(unit.id, done, None)
+            course.learn(unit.answers)
             n_units += bool(unit.answers)
             n_parts += 1
             cpu_s += unit.cost

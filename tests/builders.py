@@ -1,5 +1,6 @@
 """Datasets, jobs and processes that tests begin with."""
 
+import io
 import os
 import subprocess
 import sys
@@ -60,3 +61,12 @@ def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run Python in a process of its own."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+
+
+def image(pixels: Any, kind: str = "PNG", **options: Any) -> bytes:
+    """Return pixels, shape (height, width) or (height, width, channels), as an encoded image."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(content, kind, **options)
+    return content.getvalue()

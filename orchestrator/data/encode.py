@@ -1,4 +1,4 @@
-"""From Arrow columns to the one numeric matrix that all stages share, and the signature that says how.
+"""From Arrow columns to the encoded features that all stages share, and the signature that says how.
 
 Encoding only renames values (a category becomes its number); whatever learns from data is fitted in `prepare`, inside
 each fold.
@@ -7,9 +7,8 @@ each fold.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,32 +16,30 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.data import arrays
+from orchestrator.data.columns import (
+    SCALARS,
+    Column,
+    Kind,
+    check_target,
+    excluding,
+    flat,
+    is_usable,
+    kind_of,
+    scalars,
+    shape_of,
+)
 from orchestrator.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Task = Literal["classification", "regression"]
-Kind = Literal["number", "boolean", "category", "text", "vector", "image", "sequence"]
 MISSING = -1.0
 """The code of a category that is null; null is a category of its own."""
 UNSEEN = -2.0
 """The code of a category that the training rows do not have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One feature: its Arrow type, how it is read, and the categories of the training rows, sorted.
-
-    `shape` is that of one row: () for scalars, text and sequences, (size,) for vectors, (height, width, channels) for
-    images; (channels,) for sequences whose steps have several.
-    """
-
-    name: str
-    type: str
-    kind: Kind
-    categories: tuple[str, ...] = ()
-    has_nulls: bool = False
-    shape: tuple[int, ...] = ()
+_READ_AS: Mapping[Kind, Kind] = {"text": "category", "vector": "sequence", "sequence": "vector"}
+"""What else than its own kind a column's type may suggest where a model reads it: lists come without their size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +48,9 @@ class Features:
 
     Attributes:
         matrix: The scalar columns (number, boolean, category), in order, shape (rows, columns), null as nan.
-        arrays: The other columns by name. Text: `pa.LargeStringArray`. Vector: uint8 or float32, shape (rows, size).
-            Image: the same, shape (rows, height, width, channels). Sequence: `pa.LargeListArray` of float32, or of
-            fixed-size lists of float32 where each step has several channels.
+        arrays: The other columns by name, in order. Text: `pa.LargeStringArray`. Vector: uint8 or float32, shape
+            (rows, size). Image: the same, shape (rows, height, width, channels). Sequence: `pa.LargeListArray` of
+            float32, or of fixed-size lists of float32 where each step has several channels.
     """
 
     matrix: Floats
@@ -61,6 +58,29 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.matrix)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes all of it has."""
+        return int(self.matrix.nbytes + sum(array.nbytes for array in self.arrays.values()))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Features:
+        """Return some rows, by their positions, in that order."""
+        taken = {
+            name: array[rows] if isinstance(array, np.ndarray) else array.take(pa.array(rows))
+            for name, array in self.arrays.items()
+        }
+        return Features(self.matrix[rows], taken)
+
+    def flat(self, rows: npt.NDArray[np.int64] | None = None) -> Floats:
+        """Return scalar columns and the elements of vectors as one matrix; its columns are `columns.flat`.
+
+        Args:
+            rows: The positions of the rows to return; None for all of them.
+        """
+        vectors = [a for a in self.arrays.values() if isinstance(a, np.ndarray) and a.ndim == 2]
+        parts = [part if rows is None else part[rows] for part in (self.matrix, *vectors)]
+        return np.concatenate(parts, axis=1, dtype=np.float64) if vectors else parts[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,77 +103,91 @@ class Signature:
         Raises:
             TypeError: Keys are missing or unknown.
         """
-        columns = tuple(Column(**{**c, "categories": tuple(c["categories"])}) for c in values["columns"])
+        columns = tuple(
+            Column(**{**c, "categories": tuple(c["categories"]), "shape": tuple(c["shape"])}) for c in values["columns"]
+        )
         return cls(**{**values, "columns": columns, "classes": tuple(values["classes"])})
 
 
-def column_of(name: str, values: pa.ChunkedArray) -> Column:
+def column_of(
+    name: str, values: pa.ChunkedArray, *, is_text: bool = False, rows: npt.NDArray[np.int64] | None = None
+) -> Column:
     """Describe a feature from its training values.
 
+    Args:
+        name: The column.
+        values: Its values in the training rows.
+        is_text: Whether strings are text, whatever they look like.
+        rows: What the rows are called in messages; their places by default.
+
     Raises:
-        DataError: Its type has no meaning here.
+        DataError: Its type has no meaning here, or its values are not what the type promises.
     """
     kind = kind_of(name, values.type)
-    categories = tuple(sorted(_strings(values).unique().drop_null().to_pylist())) if kind == "category" else ()
     has_nulls = values.null_count > 0 or (pa.types.is_floating(values.type) and bool(pc.any(pc.is_nan(values)).as_py()))
-    return Column(name, str(values.type), kind, categories, has_nulls)
+    if kind == "category":
+        words = arrays.strings(values)
+        if is_text or arrays.reads_as_text(words):
+            return Column(name, str(values.type), "text", (), has_nulls)
+        return Column(name, str(values.type), kind, tuple(sorted(words.unique().drop_null().to_pylist())), has_nulls)
+    column = Column(name, str(values.type), kind, (), has_nulls)
+    if kind == "image":
+        return replace(column, shape=arrays.image_shape(values, column, rows))
+    return replace(column, shape=shape_of(values.type)) if kind in ("vector", "sequence") else column
 
 
-def kind_of(name: str, kind: pa.DataType, key: str = "data.features") -> Kind:
-    """Return how a column of Arrow type `kind` is read; `key` is the job's key for messages.
+def encode(table: pa.Table, columns: Sequence[Column], rows: npt.NDArray[np.int64] | None = None) -> Features:
+    """Return the features: numbers as they are, categories as codes, null as nan; other kinds as arrays.
 
-    Raises:
-        DataError: The type has no meaning here.
-    """
-    value_type = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_boolean(value_type):
-        return "boolean"
-    if pa.types.is_integer(value_type) or pa.types.is_floating(value_type) or pa.types.is_decimal(value_type):
-        return "number"
-    if any(is_it(value_type) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
-        return "category"
-    mend = f". Leave it out with {excluding(name)}" if key == "data.features" else ""
-    raise DataError(f"{key}: column {name!r} has type {kind}; expected numbers, booleans or strings{mend}")
-
-
-def excluding(name: str) -> str:
-    """Return the key of a job that leaves column `name` out, as YAML and Python read it."""
-    return f"data.exclude: {json.dumps([name], ensure_ascii=False)}"
-
-
-def is_usable(kind: pa.DataType) -> bool:
-    """Tell whether a column of Arrow type `kind` can be a feature."""
-    try:
-        kind_of("", kind)
-    except DataError:
-        return False
-    return True
-
-
-def encode(table: pa.Table, columns: Sequence[Column]) -> Floats:
-    """Return the features as a matrix of shape (rows, columns): numbers as they are, categories as codes, null as nan.
+    Args:
+        table: Has the columns, in any order, and maybe others.
+        columns: What they were in training.
+        rows: What the table's rows are called in messages; their places by default.
 
     Raises:
-        DataError: A column is missing, of another kind than the signature says, or holds infinite values.
+        DataError: A column is missing, of another kind than the signature says, or holds what its kind does not allow.
     """
-    matrix = np.empty((table.num_rows, len(columns)), dtype=np.float64)
-    for position, column in enumerate(columns):
-        if column.name not in table.column_names:
-            raise DataError(f"column {column.name!r} is missing; the model was trained with it as {column.type}")
-        values = table.column(column.name)
-        kind = "number" if pa.types.is_null(values.type) else kind_of(column.name, values.type)
-        if pa.types.is_null(values.type):
-            matrix[:, position] = MISSING if column.kind == "category" else np.nan
-            continue
-        if kind != column.kind:
-            raise DataError(f"column {column.name!r} is of type {values.type}; the model was trained on {column.type}")
-        matrix[:, position] = _codes(values, column) if kind == "category" else _numbers(values)
-        if kind == "number" and np.isinf(matrix[:, position]).any():
-            raise DataError(
-                f"data.features: column {column.name!r} holds infinite values; expected finite numbers or nulls. "
-                f"Replace them, or leave it out with {excluding(column.name)}"
-            )
-    return matrix
+    scalar = scalars(columns)
+    matrix = np.empty((table.num_rows, len(scalar)), dtype=np.float64)
+    for position, column in enumerate(scalar):
+        matrix[:, position] = _scalar(_values(table, column), column)
+    return Features(matrix, {c.name: _array(_values(table, c), c, rows) for c in columns if c.kind not in SCALARS})
+
+
+def _values(table: pa.Table, column: Column) -> pa.ChunkedArray:
+    if column.name not in table.column_names:
+        raise DataError(f"column {column.name!r} is missing; the model was trained with it as {column.type}")
+    values = table.column(column.name)
+    if pa.types.is_null(values.type):
+        return values
+    kind = kind_of(column.name, values.type)
+    if kind != column.kind and kind != _READ_AS.get(column.kind):
+        raise DataError(f"column {column.name!r} is of type {values.type}; the model was trained on {column.type}")
+    return values
+
+
+def _scalar(values: pa.ChunkedArray, column: Column) -> Floats:
+    if pa.types.is_null(values.type):
+        return np.full(len(values), MISSING if column.kind == "category" else np.nan)
+    if column.kind == "category":
+        return _codes(values, column)
+    numbers = _numbers(values)
+    if np.isinf(numbers).any():
+        raise DataError(
+            f"data.features: column {column.name!r} holds infinite values; expected finite numbers or nulls. "
+            f"Replace them, or leave it out with {excluding(column.name)}"
+        )
+    return numbers
+
+
+def _array(values: pa.ChunkedArray, column: Column, rows: npt.NDArray[np.int64] | None) -> Any:
+    if pa.types.is_null(values.type) and column.kind != "text":
+        width = pa.list_(pa.float32(), column.shape[0]) if column.shape and column.kind == "sequence" else pa.float32()
+        values = values.cast(pa.large_list(width))
+    if column.kind == "text":
+        return arrays.texts(values)
+    reader = {"vector": arrays.vectors, "image": arrays.images, "sequence": arrays.sequences}[column.kind]
+    return reader(values, column, rows)
 
 
 def _numbers(values: pa.ChunkedArray) -> Floats:
@@ -162,12 +196,8 @@ def _numbers(values: pa.ChunkedArray) -> Floats:
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
-def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    return values.cast(pa.large_string())
-
-
 def _codes(values: pa.ChunkedArray, column: Column) -> Floats:
-    strings = _strings(values)
+    strings = arrays.strings(values)
     codes = pc.index_in(strings, value_set=pa.array(column.categories, pa.large_string()))
     found = codes.to_numpy().astype(np.float64)
     nulls = pc.is_null(strings).to_numpy()
@@ -224,10 +254,60 @@ def infer_task(target: pa.ChunkedArray) -> Task:
     return "classification" if whole else "regression"
 
 
-def fingerprint(signature: Signature, *arrays: npt.NDArray[Any]) -> str:
+def fingerprint(signature: Signature, *contents: npt.NDArray[Any] | Features) -> str:
     """Return a hash of what a search sees of its data: names, types, categories and every value, in row order."""
     digest = hashlib.blake2b(repr(signature).encode(), digest_size=16)
-    for array in arrays:
-        digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).data)
+    for content in contents:
+        for array in _plain_arrays(content):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _plain_arrays(content: Any) -> Iterator[npt.NDArray[Any]]:
+    """Yield all that features hold as arrays of numbers, the same for the same values."""
+    if isinstance(content, np.ndarray):
+        yield content
+    elif isinstance(content, Features):
+        yield content.matrix
+        for array in content.arrays.values():
+            yield from _plain_arrays(array)
+    elif isinstance(content, pa.LargeStringArray):
+        yield content.is_null().to_numpy(zero_copy_only=False)
+        filled = content.fill_null("")
+        lengths = pc.binary_length(filled).to_numpy()
+        yield lengths
+        yield np.frombuffer(filled.buffers()[2] or b"", dtype=np.uint8)[: lengths.sum()]
+    elif isinstance(content, pa.LargeListArray):
+        yield pc.list_value_length(content).to_numpy()
+        yield from _plain_arrays(content.flatten())
+    else:
+        numbers = content.flatten() if isinstance(content, pa.FixedSizeListArray) else content
+        yield numbers.to_numpy()
+
+
+__all__ = [
+    "MISSING",
+    "UNSEEN",
+    "Column",
+    "Features",
+    "Floats",
+    "Integers",
+    "Kind",
+    "Signature",
+    "Task",
+    "check_target",
+    "class_values",
+    "column_of",
+    "encode",
+    "encode_classes",
+    "encode_numbers",
+    "excluding",
+    "fingerprint",
+    "flat",
+    "infer_task",
+    "is_usable",
+    "kind_of",
+    "plain_target",
+    "scalars",
+]

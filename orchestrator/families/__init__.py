@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from orchestrator.families.base import Family
 
 GROUP = "orchestrator.families"
-_BUILT_IN = {"knn": "orchestrator.families.knn:KNN"}
+_NETWORKS = "orchestrator.families.networks"
+_BUILT_IN = {"knn": "orchestrator.families.knn:KNN", "mlp": f"{_NETWORKS}.mlp:MLP"}
 _registered: dict[str, Family] = {}
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from orchestrator.data.encode import Column, Features, Kind, Signature, Task
+from orchestrator.data.encode import Column, Features, Kind, Signature, Task, flat
 from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import MAX_CATEGORIES
 from orchestrator.space import Conditions, Params, Space
@@ -120,10 +120,13 @@ class Unit:
 class WorkUnit(Protocol):
     """A piece of work that runs on one worker. Frozen, small, and a pure function of itself and the shared data."""
 
-    engine: ClassVar[Engine]
-    """The kind of process that it needs."""
-    keeps_payload: ClassVar[bool]
-    """Whether its payload is kept for units that are planned after it has ended."""
+    @property
+    def keeps_payload(self) -> bool:
+        """Whether its payload is kept for units that are planned after it has ended."""
+
+    @property
+    def engine(self) -> Engine:
+        """The kind of process that it needs."""
 
     def halves(self) -> Sequence[WorkUnit]:
         """Return smaller units that together give the same answers, for when memory ran out; or nothing."""
@@ -157,17 +160,20 @@ class Shape:
     columns: tuple[Column, ...]
     task: Task
     metric: str
+    n_classes: int = 0
 
     @classmethod
     def of(cls, data: TrainingSet) -> Shape:
         """Describe the training rows."""
         rows = tuple((len(f.train), len(f.valid)) for f in data.folds)
-        return cls(data.key, rows, data.columns, data.task, data.metric)
+        n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+        return cls(data.key, rows, data.columns, data.task, data.metric, n_classes)
 
     @property
     def width(self) -> int:
-        """How many columns a model sees once categories are one-hot, about."""
-        return sum(min(len(c.categories) + c.has_nulls, MAX_CATEGORIES) if c.categories else 1 for c in self.columns)
+        """How many columns scalar columns and vectors make once categories are one-hot, about."""
+        categories = [min(len(c.categories) + c.has_nulls, MAX_CATEGORIES) for c in self.columns if c.categories]
+        return sum(categories) + sum(column.kind != "category" for column in flat(self.columns))
 
     @property
     def n_train_smallest(self) -> int:

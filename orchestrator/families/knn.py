@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,12 +20,12 @@ from sklearn.metrics import get_scorer
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 
-from orchestrator.data.encode import Column, Floats, Task
+from orchestrator.data.encode import Column, Floats, Kind, Signature, Task, flat
 from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import SCALERS, preparation
 from orchestrator.errors import JobError, did_you_mean, shown
-from orchestrator.families import neighbours
-from orchestrator.families.base import Answer, Plan, Shape, Unit, UnitOutput, WorkUnit
+from orchestrator.families import neighbours, pipelines
+from orchestrator.families.base import Answer, Engine, Fitted, Plan, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
 from orchestrator.space import Conditions, Dimension, Params, Range, Space, dimensions, values_of
 
@@ -186,8 +187,8 @@ def _prepared(plane: Plane, data: TrainingSet) -> _Prepared:
 def _fit(plane: Plane, data: TrainingSet) -> _Prepared:
     started = time.perf_counter()
     rows = data.folds[plane.fold]
-    train, queries = data.matrix[rows.train], data.matrix[rows.valid]
-    for _, step in preparation(data.columns, plane.scaler, plane.pca, data.seed, impute_all=False):
+    train, queries = data.features.flat(rows.train), data.features.flat(rows.valid)
+    for _, step in preparation(flat(data.columns), plane.scaler, plane.pca, data.seed, impute_all=False):
         train = step.fit_transform(train)
         queries = step.transform(queries)
     train, queries = np.ascontiguousarray(train), np.ascontiguousarray(queries)
@@ -236,12 +237,14 @@ class KNNPlan:
         turn = bisect_left(self._ks, self._turns[fold])
         return self._ks[:turn] if k < self._turns[fold] else self._ks[turn:]
 
-    def answers_of(self, params: Params) -> tuple[str, ...]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> tuple[str, ...]:
         """Return the answers of a trial, one a fold."""
         k, weighting = _pair(params)
         return tuple(answer_name(self._plane(params, f), k, weighting) for f in range(len(self._turns)))
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> list[ScorePlane]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> list[ScorePlane]:
         """Return one unit for each plane that a missing answer lies in."""
         pairs: dict[Plane, dict[tuple[int, neighbours.Weighting], None]] = {}
         for params in wanted:
@@ -271,7 +274,15 @@ class KNN:
 
     name = "knn"
     default_sampler = "grid"
+    default_batch_size = 16
+    engine: Engine = "sklearn"
+    kinds: frozenset[Kind] = frozenset({"number", "boolean", "category", "vector"})
+    structure: frozenset[str] = frozenset()
     conditions: ClassVar[Conditions] = {"p": ("metric", frozenset({"minkowski"}))}
+
+    def max_epochs(self, space: Space) -> int | None:
+        """Return None: nothing is learnt by epochs."""
+        return None
 
     def default_space(self, shape: Shape) -> Space:
         """Return k up to 30, both weightings, two metrics and three scalers."""
@@ -301,8 +312,22 @@ class KNN:
         """Return how many settings differ from none: a scaler, a projection and a power are each one more."""
         return float(sum(value not in (None, "none") for value in params.values()))
 
+    def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
+        """Fit preparation and model on all rows."""
+        pipeline = self.estimator(params, flat(data.columns), data.task, data.seed)
+        return pipelines.fitted(pipeline.fit(data.features.flat(), data.target), data.task)
+
+    def load(self, folder: Path, signature: Signature) -> Fitted:
+        """Load preparation and model; nothing that the file holds is run.
+
+        Raises:
+            ValueError: The file is damaged, or holds types that are not known to be harmless.
+            FileNotFoundError: It is missing.
+        """
+        return pipelines.load(folder, signature.task)
+
     def estimator(self, params: Params, columns: Sequence[Column], task: Task, seed: int) -> Pipeline:
-        """Return preparation and model as one scikit-learn pipeline over encoded matrices."""
+        """Return preparation and model as one scikit-learn pipeline over matrices with the given columns."""
         settings = {**DEFAULTS, **params}
         maker = KNeighborsClassifier if task == "classification" else KNeighborsRegressor
         metric = settings["metric"]
@@ -379,10 +404,11 @@ def _check_pca(key: str, value: Any, shape: Shape) -> None:
         raise JobError(
             f"{key}: expected none, a number of components, or a share between 0 and 1; found {shown(value)}"
         )
-    widest = min(shape.n_train_smallest, len(shape.columns))
-    if value > widest and all(column.kind != "category" for column in shape.columns):
+    columns = flat(shape.columns)
+    widest = min(shape.n_train_smallest, len(columns))
+    if value > widest and all(column.kind != "category" for column in columns):
         raise JobError(
-            f"{key}: {value} components of {len(shape.columns)} columns and at least {shape.n_train_smallest} rows; "
+            f"{key}: {value} components of {len(columns)} columns and at least {shape.n_train_smallest} rows; "
             f"expected at most {widest}"
         )
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from orchestrator.data.encode import Column
+from orchestrator.data.encode import Column, Features
 from orchestrator.data.load import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.families import neighbours
@@ -185,7 +185,7 @@ def training_set(matrix: Array, target: Array, n_train: int, metric: str, key: s
     fold = Fold(np.arange(n_train), np.arange(n_train, len(target)))
     columns = tuple(Column(f"f{i}", "double", "number") for i in range(matrix.shape[1]))
     task = "regression" if target.dtype.kind == "f" else "classification"
-    return TrainingSet(key, matrix, target, (fold,), columns, task, metric, 0)
+    return TrainingSet(key, Features(matrix), target, (fold,), columns, task, metric, 0)
 
 
 def scores_of(unit: ScorePlane, data: TrainingSet) -> dict[str, float]:

@@ -98,10 +98,12 @@ class Joined(units.Unit):
 class Points:
     """A plan with one unit for each (x, y)."""
 
-    def answers_of(self, params: Params) -> Sequence[str]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> Sequence[str]:
         return Unit(params["x"], params.get("y", "a")).answers
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> Sequence[WorkUnit]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> Sequence[WorkUnit]:
         units = {unit: None for params in wanted if not missing.isdisjoint((unit := self._unit(params)).answers)}
         return list(units)
 
@@ -112,10 +114,12 @@ class Points:
 class Joins:
     """A plan whose units need others."""
 
-    def answers_of(self, params: Params) -> Sequence[str]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> Sequence[str]:
         return Joined(params["x"]).answers
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> Sequence[WorkUnit]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> Sequence[WorkUnit]:
         return [Joined(params["x"]) for params in wanted]
 
 
@@ -191,10 +195,12 @@ class Session:
     space: Mapping[str, Any] = field(default_factory=lambda: WIDE)
     is_async: bool = False
     seed: int = 1
-    data: Data = field(default_factory=Data)
+    data: Any = field(default_factory=Data)
     plan: Any = field(default_factory=Points)
     executor: Clockwork = field(default_factory=Clockwork)
+    batch_size: int = BATCH
     state: SearchState = field(init=False)
+    loop: SearchLoop = field(init=False)
 
     def generation(self, number: int) -> Generation:
         is_grid = self.sampler == "grid"
@@ -208,7 +214,7 @@ class Session:
     def go(self, limit: float, *, opens: int | None = None, **options: Any) -> Ending:
         """Run what the ledger leaves to do; `opens` begins the next generation at that trial."""
         looks_back = self.sampler not in ("grid", "random")
-        spec = SearchSpec("s", Fake(), limit, BATCH, looks_back or self.is_async, self.is_async)  # type: ignore[arg-type]
+        spec = SearchSpec("s", Fake(), limit, self.batch_size, looks_back or self.is_async, self.is_async)  # type: ignore[arg-type]
         self.state = SearchState(spec)
         with Ledger(self.folder) as ledger:
             records = list(read(self.folder))
@@ -218,8 +224,8 @@ class Session:
                     self.state.remember(record)
             if opens is not None:
                 self.state.begin(self.generation(1), opens)
-            loop = SearchLoop([self.state], answers_of(records), ledger, self.executor, self.data, **options)
-            ending = loop.run()
+            self.loop = SearchLoop([self.state], answers_of(records), ledger, self.executor, self.data, **options)
+            ending = self.loop.run()
         self.executor.abandon()
         return ending
 
