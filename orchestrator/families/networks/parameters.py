@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import JobError, did_you_mean, shown
@@ -69,7 +70,45 @@ class Number:
         return dimension if isinstance(dimension, Range) else values
 
 
-Parameter = Choice | Number
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+    default: bool = False
+
+    def checked(self, key: str, dimension: Dimension) -> list[Any]:
+        """Return the values of a dimension.
+
+        Raises:
+            JobError: One of them is neither.
+        """
+        values: list[Any] = [dimension.low] if isinstance(dimension, Range) else list(dimension)
+        for value in values:
+            if not isinstance(value, bool):
+                raise JobError(f"{key}: expected true or false, found {shown(value)}")
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The path of a file, made absolute, since workers have working directories of their own; or `none`."""
+
+    default: str = "none"
+
+    def checked(self, key: str, dimension: Dimension) -> list[Any]:
+        """Return the paths of a dimension.
+
+        Raises:
+            JobError: There is no such file.
+        """
+        values: list[Any] = [dimension.low] if isinstance(dimension, Range) else list(dimension)
+        for value in values:
+            if value not in (None, "none") and not (isinstance(value, str) and Path(value).is_file()):
+                raise JobError(f"{key}: expected a file, or none; found {shown(value)}, which is no file")
+        return ["none" if value in (None, "none") else str(Path(value).resolve()) for value in values]
+
+
+Parameter = Choice | Number | Flag | File
 TRAINING: Mapping[str, Parameter] = {
     "optimizer": Choice("adam", OPTIMIZERS),
     "momentum": Number(0.9, 0.0, 0.9999),

@@ -92,6 +92,15 @@ class Program:
             state.append(np.broadcast_to(np.asarray(value, variable.dtype), variable.shape))
         return flat, state
 
+    def put(self, flat: Any, path: str, values: Any) -> None:
+        """Write values into the corner of one variable of a member's flat weights; nan leaves what is there."""
+        for variable, shape, part in zip(
+            self.weights, self.shapes, np.split(flat, np.cumsum(self.sizes)[:-1]), strict=True
+        ):
+            if variable.path == path:
+                place = corner(part.reshape(shape), values.shape)
+                place[...] = np.where(np.isnan(values), place, values)
+
     def _plain_initializers(self, params: Params) -> list[tuple[str, tuple[int, ...], Any]]:
         structural = {
             n: params[n] for n in (*self.structure.fixed, *self.structure.pads, *self.structure.options) if n in params
@@ -137,7 +146,7 @@ class Program:
     def _mapped(self, function: Any, values: Any) -> Any:
         """Return `function` of every member, stacked: all at once, or of the only one."""
         if self.structure.is_fused:
-            return tf.vectorized_map(function, values, fallback_to_while_loop=False)
+            return tf.vectorized_map(function, values, fallback_to_while_loop=self.kit.has_loops)
         only = tf.nest.map_structure(lambda value: value[0], values)
         return tf.nest.map_structure(lambda value: value[tf.newaxis], function(only))
 
@@ -201,7 +210,9 @@ def _initializers(model: keras.Model) -> list[tuple[Any, Any]]:
     found: dict[str, Any] = {}
     for layer in model._flatten_layers():
         for variable in layer._trainable_variables:
-            found[variable.path] = getattr(layer, f"{variable.name}_initializer", None)
+            name = variable.name.removesuffix("_kernel") if variable.name == "recurrent_kernel" else variable.name
+            if name != "bias" or not getattr(layer, "unit_forget_bias", False):  # which is no initializer's, but fixed
+                found[variable.path] = getattr(layer, f"{name}_initializer", None)
     return [(v, found.get(v.path) or np.asarray(v.numpy())) for v in model.trainable_variables]
 
 
