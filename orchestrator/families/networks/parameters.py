@@ -157,9 +157,11 @@ def widths(n_layers: int, default: int = 64) -> Mapping[str, Parameter]:
     return {f"width_{i}": Number(default, 1, 65536, is_whole=True) for i in range(1, n_layers + 1)}
 
 
-def width_conditions(n_layers: int, parent: str = "depth") -> dict[str, tuple[str, frozenset[Any]]]:
+def width_conditions(
+    n_layers: int, parent: str = "depth", name: str = "width"
+) -> dict[str, tuple[str, frozenset[Any]]]:
     """Return that a width means something only where its layer is there."""
-    return {f"width_{i}": (parent, frozenset(range(i, n_layers + 1))) for i in range(2, n_layers + 1)}
+    return {f"{name}_{i}": (parent, frozenset(range(i, n_layers + 1))) for i in range(2, n_layers + 1)}
 
 
 def training_space(rates: Range, batch_sizes: Sequence[int], epochs: int, task: str) -> Space:

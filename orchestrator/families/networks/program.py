@@ -9,7 +9,8 @@ nothing of its members, and serves any number of them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -146,7 +147,8 @@ class Program:
     def _mapped(self, function: Any, values: Any) -> Any:
         """Return `function` of every member, stacked: all at once, or of the only one."""
         if self.structure.is_fused:
-            return tf.vectorized_map(function, values, fallback_to_while_loop=self.kit.has_loops)
+            with _quiet():
+                return tf.vectorized_map(function, values, fallback_to_while_loop=self.kit.has_loops)
         only = tf.nest.map_structure(lambda value: value[0], values)
         return tf.nest.map_structure(lambda value: value[tf.newaxis], function(only))
 
@@ -203,6 +205,18 @@ def program_of(structure: Structure, build: Any) -> Program:
         _programs.popitem(last=False)
     _programs[structure] = program
     return program
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TensorFlow from warning of operations that are meant to run one member after another."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _initializers(model: keras.Model) -> list[tuple[Any, Any]]:
