@@ -54,7 +54,8 @@ class Texts:
 def joined(features: Features, names: Sequence[str]) -> pa.LargeStringArray:
     """Return one text a row: the columns `names` with a space between them, null as nothing."""
     columns = [features.arrays[name].fill_null("") for name in names]
-    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, " ")
+    space = pa.scalar(" ", pa.large_string())
+    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, space)
 
 
 def split(texts: pa.LargeStringArray) -> Texts:
@@ -185,7 +186,7 @@ def vector_width(path: Path, key: str) -> int:
         width = next((len(vector) for _, vector in _vectors(path)), 0)
     except OSError:
         raise JobError(f"{key}: {path} cannot be read; expected a file of word vectors") from None
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
         width = 0
     if not width:
         raise JobError(
@@ -207,7 +208,7 @@ def vectors_of(path: Path, vocabulary: pa.LargeStringArray, n_ids: int) -> np.nd
 
 def _vectors(path: Path) -> Iterator[tuple[str, Any]]:
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             yield from zip(file["words"].tolist(), np.asarray(file["vectors"], np.float32), strict=True)
         return
     with path.open(encoding="utf-8") as lines:
