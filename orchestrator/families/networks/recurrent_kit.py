@@ -110,7 +110,12 @@ def averaged(kit: PlainKit, name: str, ids: Any, n_values: int, width: int, pool
 
 
 def convolved(kit: PlainKit, number: int, x: Any, width: str, kernel: int) -> Any:
-    """Add a convolution over steps with normalisation and activation; it keeps the number of steps."""
+    """Add a convolution over steps with normalisation and activation; it keeps the number of steps.
+
+    Members convolve one after another: written as one product of matrices for all of them it takes four times as long.
+    """
+    if isinstance(kit, PopulationKit):
+        kit.has_loops = True
     return kit.activated(number, kit.conv1d(f"convolution_{number}", x, width, kernel), width)
 
 

@@ -84,7 +84,7 @@ def test_bits_do_not_depend_on_company(encoder):
 @pytest.mark.parametrize("encoder", ENCODERS[:4])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_weights_are_those_of_keras_with_dense_gradients(encoder, optimizer):
-    rate = 0.05 if optimizer == "sgd" else 2e-3
+    rate = 0.01 if optimizer == "sgd" else 2e-3
     one = {"optimizer": optimizer, "momentum": 0.9, "learning_rate": rate, "activation": "tanh", "epochs": 4}
     rest = {"width_1": 24, "dropout": 0.0, "normalization": "none", "weight_decay": 1e-2, "patience": "none"}
     made = texts(
@@ -100,7 +100,7 @@ def test_weights_are_those_of_keras_with_dense_gradients(encoder, optimizer):
     assert expected.keys() == learned.keys()
     for path, values in expected.items():
         assert np.abs(values - learned[path]).max() < 1e-5, path
-        assert np.abs(values - first[path]).max() > 1e-3, path
+        assert np.abs(values - first[path]).max() > 1e-4, path
 
 
 def parts(state):
@@ -138,7 +138,7 @@ def test_recurrent_members_begin_as_their_seed_says():
     state = again.initial(params, generators[0])[1]
     plain = {v.path: v.numpy() for v in again.plain(params, first, state).variables}
     kernels = [v for path, v in plain.items() if path.endswith("recurrent_kernel")]
-    biases = [v for path, v in plain.items() if path.endswith("bias") and len(v) == 16]
+    biases = [v for path, v in plain.items() if path.endswith("cell/bias")]
     assert len(kernels) == len(biases) == 2
     for kernel, bias in zip(kernels, biases, strict=True):
         assert np.abs(kernel @ kernel.T - np.eye(4)).max() < 1e-5  # orthogonal, as Keras draws it
