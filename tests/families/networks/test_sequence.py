@@ -164,17 +164,15 @@ def test_gunpoint_is_learned(cli, folder, real_dataset):
             {
                 "family": "sequence",
                 "sampler": "random",
-                "trials": 8,
+                "trials": 4,
                 "space": {
-                    "depth": [2],
-                    "filters_1": [16, 32],
-                    "filters_2": [16, 32],
-                    "kernel_size": 7,
+                    "depth": 2,
+                    "kernel_size": 9,
                     "pooling": "max",
-                    "batch_size": 8,
-                    "epochs": 60,
+                    "batch_size": 4,
+                    "epochs": 80,
                     "patience": "none",
-                    "learning_rate": {"low": 0.002, "high": 0.02, "log": True},
+                    "learning_rate": {"low": 0.002, "high": 0.01, "log": True},
                 },
             }
         ],
@@ -183,4 +181,4 @@ def test_gunpoint_is_learned(cli, folder, real_dataset):
     done = cli("run", "job.yaml", "--out", "out")
     assert done.code == 0, done.err
     (opening,) = json.loads((folder / "out/manifest.json").read_text())["test"]["openings"]
-    assert opening["scores"]["best"] > 0.85
+    assert opening["scores"]["best"] > 0.8
