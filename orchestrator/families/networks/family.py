@@ -18,7 +18,7 @@ from orchestrator.errors import JobError
 from orchestrator.families.base import Engine, Fitted, Shape
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.parameters import Parameter
-from orchestrator.families.networks.plan import NetworkPlan
+from orchestrator.families.networks.plan import MOST_FUSED, NetworkPlan
 from orchestrator.families.networks.records import BlockKey
 from orchestrator.families.networks.structure import Input, Member, Signature, Structure, padded, widest
 from orchestrator.space import Conditions, Dimension, Params, Range, Space, active, dimensions
@@ -55,6 +55,7 @@ class NetworkFamily(ABC):
         fused_widths: Widths that are padded and masked where members train together.
         fused_choices: Choices that are selected by member there.
         preparing: Parameters that the preparation depends on.
+        most_fused: How many members train as one program at most.
         prepares: Whether the preparation is worth a work unit of its own, whose payload all who train on a fold share.
     """
 
@@ -65,6 +66,7 @@ class NetworkFamily(ABC):
     fused_widths: ClassVar[frozenset[str]] = frozenset()
     fused_choices: ClassVar[frozenset[str]] = frozenset({"activation", "normalization"})
     preparing: ClassVar[frozenset[str]] = frozenset()
+    most_fused: ClassVar[int] = MOST_FUSED
     prepares: ClassVar[bool] = True
     conditions: ClassVar[Conditions] = SGD
     default_sampler: ClassVar[str] = "tpe"

@@ -209,7 +209,7 @@ class NetworkPlan:
         weights = self._family.n_weights({**params, **structure.pads}, self._shape)
         row = self._family.row_floats({**params, **structure.pads}, self._shape)
         member_bytes = 4 * (8 * weights + int(params["batch_size"]) * row)
-        return max(2, min(MOST_FUSED, POPULATION_BYTES // member_bytes))
+        return max(2, min(self._family.most_fused, POPULATION_BYTES // member_bytes))
 
     def _unit(self, structure: Structure, members: tuple[Member, ...], until: int | None) -> TrainUnit:
         prepared = {self._prepare(m): None for m in members} if self._family.prepares else {}

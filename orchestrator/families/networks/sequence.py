@@ -91,6 +91,7 @@ class Sequences(NetworkFamily):
     layers = frozenset({"encoder", "length", "depth", "kernel_size", "pooling", "units", "bidirectional"})
     fused_widths = frozenset({"width_1", *(f"filters_{i}" for i in range(1, MOST_BLOCKS + 1))})
     preparing = frozenset({"length"})
+    most_fused = 8  # more save nothing, since what takes longest runs member by member; other workers would be idle
     conditions: ClassVar[Conditions] = {
         **SGD,
         **{name: ("encoder", frozenset({"conv"})) for name in ("depth", "filters_1", "kernel_size", "pooling")},

@@ -52,6 +52,7 @@ class Text(NetworkFamily):
     )
     fused_widths = frozenset({"filters", "width_1"})
     preparing = frozenset({"vocabulary", "length", "truncate", "vectors"})
+    most_fused = 8  # more save nothing, since what takes longest runs member by member; other workers would be idle
     conditions: ClassVar[Conditions] = {
         **SGD,
         "pooling": ("encoder", frozenset({"average"})),
