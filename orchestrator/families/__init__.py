@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 GROUP = "orchestrator.families"
 _NETWORKS = "orchestrator.families.networks"
-_BUILT_IN = {"knn": "orchestrator.families.knn:KNN", "mlp": f"{_NETWORKS}.mlp:MLP"}
+_BUILT_IN = {
+    "knn": "orchestrator.families.knn:KNN",
+    "mlp": f"{_NETWORKS}.mlp:MLP",
+    "image": f"{_NETWORKS}.image:Image",
+    "keras": f"{_NETWORKS}.custom:Custom",
+}
 _registered: dict[str, Family] = {}
 
 

@@ -170,13 +170,16 @@ class PlainKit:
 
     def hidden(self, number: int, x: Any, width: str) -> Any:
         """Add what follows a hidden layer: normalisation, activation, dropout."""
+        return self.dropout(f"dropout_{number}", self.activated(number, x, width))
+
+    def activated(self, number: int, x: Any, width: str) -> Any:
+        """Add normalisation and activation alone."""
         kind, name = self.params.get("normalization", "none"), f"normalization_{number}"
         if kind == "batch":
             x = layers.BatchNormalization(momentum=BATCH_MOMENTUM, name=name)(x)
         elif kind == "layer":
             x = layers.LayerNormalization(name=name)(x)
-        x = layers.Activation(self.params.get("activation", "relu"))(x)
-        return self.dropout(f"dropout_{number}", x)
+        return layers.Activation(self.params.get("activation", "relu"))(x)
 
     def dropout(self, name: str, x: Any) -> Any:
         """Add dropout."""
@@ -209,15 +212,14 @@ class PopulationKit(PlainKit):
         """Return the padded width."""
         return self.structure.pads.get(name) or int(self.params[name])
 
-    def hidden(self, number: int, x: Any, width: str) -> Any:
-        """Add normalisation, activation, dropout and mask, each as far as members of the structure differ."""
+    def activated(self, number: int, x: Any, width: str) -> Any:
+        """Add normalisation, activation and mask, each as far as members of the structure differ."""
         x = self._normalized(number, x, width)
         x = self._chosen(
             f"activation_{number}",
             "activation",
             [layers.Activation(a, name=f"activation_{number}_{a}")(x) for a in self._of("activation")],
         )
-        x = self.dropout(f"dropout_{number}", x)
         return self._masked(f"mask_{number}", x, width)
 
     def _normalized(self, number: int, x: Any, width: str) -> Any:
