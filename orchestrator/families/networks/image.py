@@ -100,7 +100,7 @@ class Image(NetworkFamily):
         n_rows = shape.n_train_smallest
         blocks = [i for i in range(1, MOST_BLOCKS + 1) if min(height, width) // 2 ** (i - 1) >= 3] or [1]
         space: Space = {
-            "blocks": blocks[-2:],
+            "blocks": list[Any](blocks[-2:]),
             **{f"filters_{i}": [16 * 2 ** (i - 1), 32 * 2 ** (i - 1)] for i in range(1, blocks[-1] + 1)},
             "kernel_size": 3 if min(height, width) >= 3 else 1,
             "residual": ["none", "skip"],

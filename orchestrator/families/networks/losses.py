@@ -38,7 +38,7 @@ def hyper_of(params: Params, signature: Signature, class_counts: Any) -> dict[st
 
 
 def loss_of(signature: Signature, outputs: Any, target: Any, hyper: Mapping[str, Any]) -> Any:
-    """Return one member's mean loss over a batch; the outputs are logits, numbers, or probabilities where they say so."""
+    """Return one member's mean loss over a batch; outputs are logits, numbers, or probabilities where they say so."""
     logits = _logarithms(outputs) if signature.gives_probabilities else outputs
     if signature.goal == "regression":
         error = logits[:, 0] - target
