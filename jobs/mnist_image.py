@@ -1,4 +1,4 @@
-"""MNIST, convolutional networks: a few trials of a tight space, halved by epochs; above 0.985 on the official test rows.
+"""MNIST, convolutional networks, a few trials halved by epochs: above 0.985 on the official test rows.
 
 The file has a column `image` of 784 bytes a row, `label`, and `split`, which says train or test.
 

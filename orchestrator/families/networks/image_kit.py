@@ -35,7 +35,9 @@ def convolution(kit: PlainKit, name: str, x: Any, filters: str, kernel: int) -> 
             f"kernel_size {kernel} does not fit {name}, whose input has {height} x {width} pixels; expected a smaller "
             "kernel_size, or fewer blocks before it"
         )
-    return layers.Conv2D(kit.width(filters), kernel, padding="same", name=name)(x)
+    is_fused = isinstance(kit, PopulationKit) and kit.structure.is_fused
+    made = UnfoldedConvolution(kit.width(filters), kernel, name=name) if is_fused else None
+    return (made or layers.Conv2D(kit.width(filters), kernel, padding="same", name=name))(x)
 
 
 def halved(x: Any, kind: str) -> Any:
@@ -72,6 +74,32 @@ def augmented(kit: PlainKit, x: Any, kind: str) -> Any:
         return x
     kit.traits["augmentation/offset"] = lambda _, generator: generator.random()
     return Augmentation(kind, name="augmentation")(x)
+
+
+class UnfoldedConvolution(layers.Layer):  # type: ignore[misc]
+    """What Conv2D computes, as a product of matrices: `tf.vectorized_map` has no Conv2D with a kernel a member."""
+
+    def __init__(self, filters: int, size: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.filters, self.size = filters, size
+
+    def build(self, shape: Sequence[int]) -> None:
+        """Make the weights, by the names that Keras gives its own."""
+        kernel = (self.size, self.size, shape[-1], self.filters)
+        self.kernel = self.add_weight(name="kernel", shape=kernel, initializer="glorot_uniform")
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def call(self, x: Any) -> Any:
+        """Convolve."""
+        height, width, channels = (int(n) for n in x.shape[1:])
+        before = (self.size - 1) // 2
+        margin = [before, self.size - 1 - before]
+        padded = tf.pad(x, [[0, 0], margin, margin, [0, 0]])
+        places = [(i, j) for i in range(self.size) for j in range(self.size)]
+        windows = tf.concat([padded[:, i : i + height, j : j + width] for i, j in places], axis=-1)
+        rows = tf.reshape(windows, [-1, len(places) * channels])
+        made = tf.matmul(rows, tf.reshape(self.kernel, [len(places) * channels, self.filters])) + self.bias
+        return tf.reshape(made, [-1, height, width, self.filters])
 
 
 class Augmentation(layers.Layer):  # type: ignore[misc]
