@@ -351,6 +351,32 @@ def test_rung_whose_payload_is_gone_is_not_computed_again(lost: str) -> None:
     assert inputs == ["payload of prepare/a", None]
 
 
+def test_halves_get_what_the_whole_had_and_who_needs_the_whole_begins_at_the_beginning() -> None:
+    work, plan = WorkPlan({}), Curves()
+    work.want(plan, asked(plan, 0.1, 0.2, epochs=1), 1, "first")
+    ended(work)
+    first = ended(work)
+    work.want(plan, asked(plan, 0.1, 0.2, epochs=3), 3, "second")
+    work.release("first")
+    whole, had = work.next_ready()
+    assert had == ["payload of prepare/a", f"payload of {first.id}"]
+    assert work.finish(whole.id, Failure("out_of_memory", "MemoryError"), None) == []
+    halves = [work.next_ready(), work.next_ready()]
+    assert [inputs for _, inputs in halves] == [had, had]
+    assert [name for half, _ in halves for name in half.answers] == list(whole.answers)
+    work.want(plan, asked(plan, 0.1), None, "end")
+    assert work.next_ready()[1] == ["payload of prepare/a", None]
+
+
+def test_failed_rung_leaves_the_payload_out_for_a_unit_that_waits_for_it() -> None:
+    work, plan = WorkPlan({}), Curves()
+    work.want(plan, asked(plan, 0.1, epochs=1), 1, "first")
+    work.want(plan, asked(plan, 0.1, epochs=3), 3, "second")
+    ended(work)
+    ended(work, Failure("timeout", "over 1 s"))
+    assert work.next_ready()[1] == ["payload of prepare/a", None]
+
+
 def test_preparation_that_fails_fails_those_that_wait_for_it_and_is_tried_again_for_others() -> None:
     work, plan = WorkPlan({}), Curves()
     wanted = asked(plan, 0.1, 0.2)
