@@ -163,7 +163,7 @@ class PlainKit:
     @property
     def is_biased(self) -> bool:
         """Whether layers before a normalisation have a bias; not where it would take the bias out again."""
-        return self.params.get("normalization", "none") == "none"
+        return bool(self.params.get("normalization", "none") == "none")
 
     def conv1d(self, name: str, x: Any, width: str, kernel: int, padding: str = "same") -> Any:
         """Add a convolution over steps without activation."""
