@@ -26,6 +26,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 PrunerKind = Literal["none", "median", "successive_halving", "hyperband"]
 T = TypeVar("T")
 
@@ -199,10 +200,18 @@ class Resources:
     Args:
         max_concurrent: How many work units may run at once; all that the cluster can by default.
         trial_timeout_s: How many seconds one work unit may compute before its trials count as failed.
+        threads: How many threads, and so CPUs, a work unit of networks computes with. Results depend on it.
+        device: Where networks train: `auto` is a GPU where the cluster has one.
+        gpu_fraction: The share of a GPU, and of its memory, that a worker takes.
+        mixed_precision: Whether networks compute in bfloat16 and keep their weights in float32. Results depend on it.
     """
 
     max_concurrent: Count | None = None
     trial_timeout_s: Seconds | None = None
+    threads: Count = 1
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    gpu_fraction: Share = 0.25
+    mixed_precision: Annotated[bool, Field(strict=True)] = False
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -346,6 +355,7 @@ _EXPECTED = {
     "greater_than": "a number above {gt}",
     "greater_than_equal": "a number from {ge} up",
     "less_than": "a number below {lt}",
+    "less_than_equal": "a number up to {le}",
     "literal_error": "{expected}",
     "too_short": "a list of at least {min_length}",
     "list_type": "a list",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 5.0
 REDRAW_EVERY_S = 0.2
+N_NOTES_OF_A_LINE = 3
 
 
 class Display(Protocol):
@@ -55,6 +56,8 @@ class PlainLines:
     def _say(self, progress: Progress) -> None:
         self._said_at, self._said = time.monotonic(), progress
         say(summary(progress))
+        if progress.notes:
+            say(f"  {'; '.join(progress.notes[:N_NOTES_OF_A_LINE])}")
 
 
 class LiveTable:
@@ -91,6 +94,7 @@ class LiveTable:
 
     def _draw(self, progress: Progress) -> None:
         from rich.table import Table
+        from rich.text import Text
 
         prunes = any(one.n_pruned for one in progress.searches)
         table = Table("search", "trials", *["pruned"] * prunes, "failed", "best", "configuration", box=None)
@@ -100,6 +104,7 @@ class LiveTable:
         table.caption = (
             f"{progress.n_units_done} work units done, {progress.n_units_running} under way, {seconds:.0f} s"
         )
+        table.caption = Text("\n".join([table.caption, *progress.notes]))  # no markup: notes are what families say
         table.caption_justify = "left"
         self._live.update(table, refresh=True)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from orchestrator import compose, rundir
+from orchestrator import compose, families, rundir
 from orchestrator import job as jobs
 from orchestrator.compose import (
     Prepared,
@@ -35,6 +35,7 @@ from orchestrator.data.load import LoadedData
 from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
 from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Executor
+from orchestrator.execution.environment import onednn
 from orchestrator.families.base import Answer, Shape
 from orchestrator.families.code import Code, copy_name
 from orchestrator.finish import finish, write_board, write_journals
@@ -200,6 +201,11 @@ def _check_changes(before: Job, after: Job) -> None:
                 f"--set {f.name}: a resumed run keeps it; only budget, resources, trials and a wider space may change. "
                 "Start a new run"
             )
+    for name in ("threads", "mixed_precision"):
+        if getattr(before.resources, name) != getattr(after.resources, name):
+            raise JobError(
+                f"--set resources.{name}: a resumed run keeps it, since results depend on it; start a new run"
+            )
     if len(before.searches) != len(after.searches):
         raise JobError("--set searches: a resumed run keeps its searches; start a new run")
     for number, (old, new) in enumerate(zip(before.searches, after.searches, strict=True)):
@@ -256,14 +262,19 @@ def _executor(name: ExecutorName, address: str | None, job: Job) -> Executor:
     if name == "inline":
         from orchestrator.execution.inline import InlineExecutor
 
-        return InlineExecutor(job.resources.trial_timeout_s)
+        return InlineExecutor(job.resources)
     if name != "ray":
         raise JobError(f"--executor: no executor {name!r}; expected ray or inline")
     from orchestrator.execution.ray_executor import RayExecutor
 
-    return RayExecutor(
-        address, max_concurrent=job.resources.max_concurrent, unit_timeout_s=job.resources.trial_timeout_s
-    )
+    return RayExecutor(address, job.resources)
+
+
+def _prewarm(executor: Executor, job: Job) -> None:
+    """Let the executor set up what the job's families compute with, while the run goes on to its first unit."""
+    names = {*(search.family for search in job.searches), *(one.family for one in job.comparators)}
+    for engine in sorted({families.find(name).engine for name in names}):
+        executor.prewarm(engine)
 
 
 def _run(
@@ -280,12 +291,13 @@ def _run(
     manifest = rundir.read_manifest(path)
     manifest.update(state="running", exit_code=None)
     rundir.write_manifest(path, manifest)
-    rundir.log(path, "started", executor=executor_name)
+    rundir.log(path, "started", executor=executor_name, onednn=onednn())
     started = time.monotonic()
     session: dict[str, float] = {}
     try:
         with _closing(_executor(executor_name, address, job)) as executor:
             should_stop.install()
+            _prewarm(executor, job)
             session["startup_s"] = round(time.monotonic() - started, 6)
             states, answers = states_of(job, prepared.shape, records), answers_of(records)
             timer = _SearchTimer(path, manifest, job.budget.time_s)

@@ -7,7 +7,9 @@ fold), and a set of wanted answers into **work units** that give them. The searc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -50,6 +52,10 @@ _OF_ONE_MACHINE = re.compile(
 """What differs from one machine or run to the next, and so has no place on a leaderboard."""
 
 
+_OUT_OF_MEMORY = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})
+"""Names of classes, since TensorFlow's is not loaded where this is read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why there is no result: a stable code and a message without pid, address or path."""
@@ -60,7 +66,8 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Describe an exception."""
-        code = "out_of_memory" if isinstance(error, MemoryError) else "raised"
+        names = {one.__name__ for one in type(error).__mro__}
+        code = "out_of_memory" if names & _OUT_OF_MEMORY else "raised"
         lines = str(error).strip().splitlines()
         text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         return cls(code, _OF_ONE_MACHINE.sub("…", text)[:300])
@@ -76,6 +83,26 @@ class UnitOutput:
 
 Engine = Literal["sklearn", "tensorflow"]
 """What a worker's process has loaded, and is set up for before it starts."""
+
+
+_listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+
+
+def notify(text: str) -> None:
+    """Tell whoever follows the run how far this unit is, such as `epoch 3 of 20, best 0.91`; cheap, and may be lost."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(text)
+
+
+@contextmanager
+def listening(listener: Callable[[str], None] | None) -> Iterator[None]:
+    """Give `listener` what `notify` is told meanwhile, in this thread alone."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 class Unit:

@@ -34,11 +34,12 @@ class SearchProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """How far a run is; `notes` is what running units told of themselves."""
 
     searches: tuple[SearchProgress, ...]
     n_units_done: int
     n_units_running: int
+    notes: tuple[str, ...] = ()
 
     @property
     def n_finished(self) -> int:
@@ -143,4 +144,5 @@ class SearchLoop:
             SearchProgress(one.spec.name, len(one.results), one.n_failed, one.n_expected, one.best, one.n_pruned)
             for one in self._states
         )
-        self._on_progress(Progress(searches, self._units_done, self._work.n_submitted))
+        notes = tuple(self._executor.notes())
+        self._on_progress(Progress(searches, self._units_done, self._work.n_submitted, notes))

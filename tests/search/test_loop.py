@@ -176,6 +176,9 @@ class Clockwork:
     def fetch(self, handle: Handle) -> Any:
         return handle
 
+    def notes(self) -> Sequence[str]:
+        return []
+
     def abandon(self) -> None:
         self._submitted.clear()
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from orchestrator.data.load import TrainingSet
-from orchestrator.families.base import Answer, Failure, UnitOutput
+from orchestrator.families.base import Answer, Failure, UnitOutput, notify
 from orchestrator.families.networks.plan import TrainUnit, block_of, inner_split, standardised
 from orchestrator.families.networks.program import program_of
 from orchestrator.families.networks.records import Array, Block, BlockKey, Progressed
@@ -34,7 +34,7 @@ def train_unit(
     structure = on_this_device(family, unit.structure, unit.members[0])
     blocks = _all_blocks(unit, family, data, blocks)
     program = program_of(structure, lambda: family.program(structure, data))
-    trainer = Trainer(program, blocks, family.block_key, unit.n_fit, data.metric, data.seed)
+    trainer = Trainer(program, blocks, family.block_key, unit.n_fit, data.metric, data.seed, notify)
     started = time.perf_counter()
     reached = trainer.train(unit.members, [states.get(m.name) for m in unit.members], unit.until)
     trained = time.perf_counter()

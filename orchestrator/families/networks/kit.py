@@ -76,16 +76,21 @@ class MemberDropout(layers.Layer):  # type: ignore[misc]
         """Drop."""
         if not training:
             return x
-        key = tf.constant([zlib.crc32(self.name.encode()) & 0x7FFFFFFF, 0], tf.int32)
-        noise = tf.random.stateless_uniform(tf.shape(x), MemberDropout.step + key) + self.offset
+        noise = self.noise(tf.shape(x)) + self.offset
         kept = tf.cast(noise - tf.floor(noise) >= self.rate, x.dtype)
         return x * kept / (1.0 - self.rate)
+
+    def noise(self, shape: Any) -> Any:
+        """Return the step's draw."""
+        key = tf.constant([zlib.crc32(self.name.encode()) & 0x7FFFFFFF, 0], tf.int32)
+        return tf.random.stateless_uniform(shape, MemberDropout.step + key)
 
 
 class MemberNormalization(layers.Layer):  # type: ignore[misc]
     """Batch, layer or no normalisation, as each member has chosen, at the cost of one.
 
-    All of them are a scale and a shift, a column or a row; what is not chosen scales by 1 and shifts by 0.
+    All of them are a scale and a shift, a column or a row; what is not chosen scales by 1 and shifts by 0. Without
+    normalisation `beta` is the bias that the layer before would have had.
     """
 
     epsilon = 1e-3  # Keras's
@@ -106,7 +111,7 @@ class MemberNormalization(layers.Layer):  # type: ignore[misc]
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Normalise the last axis."""
-        scale, shift = tf.ones_like(self.gamma), tf.zeros_like(self.beta)
+        scale, shift = tf.ones_like(self.gamma), self.beta
         if "layer" in self.options:
             is_layer = self.choice[NORMALIZATIONS.index("layer")] > 0.5
             n_units = tf.reduce_sum(self.mask)
@@ -114,7 +119,7 @@ class MemberNormalization(layers.Layer):  # type: ignore[misc]
             variance = tf.reduce_sum(tf.square((x - mean) * self.mask), axis=-1, keepdims=True) / n_units
             factor = tf.math.rsqrt(variance + self.epsilon)
             x = x * tf.where(is_layer, factor, 1.0) - tf.where(is_layer, mean * factor, 0.0)
-            scale, shift = tf.where(is_layer, self.gamma, scale), tf.where(is_layer, self.beta, shift)
+            scale = tf.where(is_layer, self.gamma, scale)
         if "batch" in self.options:
             is_batch = self.choice[NORMALIZATIONS.index("batch")] > 0.5
             mean, variance = self._moments(x) if training else (self.moving_mean, self.moving_variance)
@@ -151,13 +156,18 @@ class PlainKit:
         """Return how many units the parameter `name` gives a layer."""
         return int(self.params[name])
 
-    def dense(self, name: str, x: Any, width: str | int) -> Any:
+    def dense(self, name: str, x: Any, width: str) -> Any:
         """Add a dense layer without activation."""
-        return layers.Dense(self.width(width) if isinstance(width, str) else width, name=name)(x)
+        return layers.Dense(self.width(width), use_bias=self.is_biased, name=name)(x)
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether layers before a normalisation have a bias; not where it would take the bias out again."""
+        return bool(self.params.get("normalization", "none") == "none")
 
     def conv1d(self, name: str, x: Any, width: str, kernel: int, padding: str = "same") -> Any:
         """Add a convolution over steps without activation."""
-        return layers.Conv1D(self.width(width), kernel, padding=padding, name=name)(x)
+        return layers.Conv1D(self.width(width), kernel, padding=padding, use_bias=self.is_biased, name=name)(x)
 
     def embedding(self, name: str, x: Any, n_values: int, width: int) -> Any:
         """Add a table of vectors, one a code."""
@@ -202,6 +212,13 @@ class PopulationKit(PlainKit):
     structure: Structure
     inputs: dict[str, Any] = field(default_factory=dict)
     traits: dict[str, Trait] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    """For a weight of the plain model, the one of the template that stands for it, where names differ."""
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether layers have a bias; where some members normalise, what shifts after it is the bias of the others."""
+        return list(self._of("normalization")) == ["none"]
 
     @property
     def params(self) -> Params:  # type: ignore[override]
@@ -223,13 +240,13 @@ class PopulationKit(PlainKit):
         return self._masked(f"mask_{number}", x, width)
 
     def _normalized(self, number: int, x: Any, width: str) -> Any:
-        options = self._of("normalization")
-        if list(options) == ["none"]:
+        if self.is_biased:
             return x
         name = f"normalization_{number}"
+        self.aliases[f"{x._keras_history.operation.name}/bias"] = f"{name}/beta"
         self.traits[f"{name}/choice"] = lambda params, _: _one_hot(NORMALIZATIONS, params.get("normalization", "none"))
         self.traits[f"{name}/mask"] = _mask_of(width, self.width(width))
-        return MemberNormalization(options, name=name)(x)
+        return MemberNormalization(self._of("normalization"), name=name)(x)
 
     def _of(self, name: str) -> Sequence[Any]:
         return self.structure.options.get(name) or [self.params.get(name, {"activation": "relu"}.get(name, "none"))]

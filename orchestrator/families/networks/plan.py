@@ -199,7 +199,9 @@ class NetworkPlan:
             by_fold = sorted(members.values(), key=lambda m: m.fold)
             for piece in balanced(by_fold, self._most(structure, by_fold[0].params)):
                 units.append(self._unit(structure, tuple(piece), epochs))
-        self._home.update({m.name: unit for unit in units if unit.until is not None for m in unit.members})
+        if epochs is not None:
+            homes = [replace(unit, earlier=()) for unit in units]  # a later unit needs these, and not all before them
+            self._home.update({m.name: unit for unit in homes for m in unit.members})
         return units
 
     def _most(self, structure: Structure, params: Params) -> int:

@@ -75,7 +75,7 @@ class Program:
         """
         drawn = {}
         for path, shape, initializer in self._plain_initializers(params):
-            drawn[path] = _drawn(initializer, shape, int(generator.integers(2**31)))
+            drawn[self.kit.aliases.get(path, path)] = _drawn(initializer, shape, int(generator.integers(2**31)))
         flat = np.zeros(self.n_weights, np.float32)
         for variable, shape, part in zip(
             self.weights, self.shapes, np.split(flat, np.cumsum(self.sizes)[:-1]), strict=True
@@ -109,8 +109,9 @@ class Program:
         values = {v.path: p.reshape(s) for v, p, s in zip(self.weights, parts, self.shapes, strict=True)}
         values.update({v.path: np.asarray(value) for v, value in zip(self.state, state, strict=True)})
         for variable in model.variables:
-            if variable.path in values:
-                variable.assign(corner(values[variable.path], variable.shape))
+            path = variable.path if variable.path in values else self.kit.aliases.get(variable.path)
+            if path in values:
+                variable.assign(corner(values[path], variable.shape))
         return model
 
     def _taken(self, flat: Any, inputs: Mapping[str, Any], rows: Any) -> tuple[list[Any], list[Any]]:
