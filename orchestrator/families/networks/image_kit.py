@@ -35,9 +35,10 @@ def convolution(kit: PlainKit, name: str, x: Any, filters: str, kernel: int) -> 
             f"kernel_size {kernel} does not fit {name}, whose input has {height} x {width} pixels; expected a smaller "
             "kernel_size, or fewer blocks before it"
         )
-    is_fused = isinstance(kit, PopulationKit) and kit.structure.is_fused
-    made = UnfoldedConvolution(kit.width(filters), kernel, name=name) if is_fused else None
-    return (made or layers.Conv2D(kit.width(filters), kernel, padding="same", name=name))(x)
+    settings = {"use_bias": kit.is_biased, "name": name}
+    if isinstance(kit, PopulationKit) and kit.structure.is_fused:
+        return UnfoldedConvolution(kit.width(filters), kernel, **settings)(x)
+    return layers.Conv2D(kit.width(filters), kernel, padding="same", **settings)(x)
 
 
 def halved(x: Any, kind: str) -> Any:
@@ -79,15 +80,16 @@ def augmented(kit: PlainKit, x: Any, kind: str) -> Any:
 class UnfoldedConvolution(layers.Layer):  # type: ignore[misc]
     """What Conv2D computes, as a product of matrices: `tf.vectorized_map` has no Conv2D with a kernel a member."""
 
-    def __init__(self, filters: int, size: int, **settings: Any) -> None:
+    def __init__(self, filters: int, size: int, use_bias: bool, **settings: Any) -> None:
         super().__init__(**settings)
-        self.filters, self.size = filters, size
+        self.filters, self.size, self.use_bias = filters, size, use_bias
 
     def build(self, shape: Sequence[int]) -> None:
         """Make the weights, by the names that Keras gives its own."""
         kernel = (self.size, self.size, shape[-1], self.filters)
         self.kernel = self.add_weight(name="kernel", shape=kernel, initializer="glorot_uniform")
-        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, x: Any) -> Any:
         """Convolve."""
@@ -98,8 +100,8 @@ class UnfoldedConvolution(layers.Layer):  # type: ignore[misc]
         places = [(i, j) for i in range(self.size) for j in range(self.size)]
         windows = tf.concat([padded[:, i : i + height, j : j + width] for i, j in places], axis=-1)
         rows = tf.reshape(windows, [-1, len(places) * channels])
-        made = tf.matmul(rows, tf.reshape(self.kernel, [len(places) * channels, self.filters])) + self.bias
-        return tf.reshape(made, [-1, height, width, self.filters])
+        made = tf.matmul(rows, tf.reshape(self.kernel, [len(places) * channels, self.filters]))
+        return tf.reshape(made + self.bias if self.use_bias else made, [-1, height, width, self.filters])
 
 
 class Augmentation(layers.Layer):  # type: ignore[misc]
