@@ -33,6 +33,8 @@ from orchestrator.space import Conditions, Dimension, Params, Range, dimensions
 MOST_REMEMBERED = 128
 """Results that a sampler is fitted on: TPE's cost grows with them, and so it is the same at 10,000 trials as at 128."""
 BEST_REMEMBERED = 32
+CANDIDATES = 12
+"""Points that TPE weighs for a proposal. Optuna's 24 cost a sixth more, and searches of 200 trials ended no better."""
 WIDE = 32
 """Whole numbers from which on TPE is given floats instead."""
 _PROBE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
@@ -146,7 +148,9 @@ def _checked_sampler(name: str, key: str) -> None:
 
 def _make(name: str, seed: int, *, is_conditional: bool = False) -> BaseSampler:
     if name.lower() == "tpe":
-        return TPESampler(seed=seed, multivariate=True, group=is_conditional, constant_liar=True)
+        return TPESampler(
+            seed=seed, multivariate=True, group=is_conditional, constant_liar=True, n_ei_candidates=CANDIDATES
+        )
     names = {n.removesuffix("Sampler").lower(): n for n in optuna.samplers.__all__ if n.endswith("Sampler")}
     maker = getattr(optuna.samplers, names[name.lower().removesuffix("sampler")])
     wanted = {"warn_independent_sampling": False, "scramble": True}  # unscrambled, every batch would be the same
