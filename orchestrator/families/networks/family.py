@@ -51,6 +51,7 @@ class NetworkFamily(ABC):
         fused_widths: Widths that are padded and masked where members train together.
         fused_choices: Choices that are selected by member there.
         preparing: Parameters that the preparation depends on.
+        initializing: Parameters that the first weights depend on, beside those of the graph.
         prepares: Whether the preparation is worth a work unit of its own, whose payload all who train on a fold share.
     """
 
@@ -61,6 +62,7 @@ class NetworkFamily(ABC):
     fused_widths: ClassVar[frozenset[str]] = frozenset()
     fused_choices: ClassVar[frozenset[str]] = frozenset({"activation", "normalization"})
     preparing: ClassVar[frozenset[str]] = frozenset()
+    initializing: ClassVar[tuple[str, ...]] = ()
     prepares: ClassVar[bool] = True
     conditions: ClassVar[Conditions] = SGD
     default_sampler: ClassVar[str] = "tpe"
@@ -192,6 +194,7 @@ class NetworkFamily(ABC):
             tuple(options.items()),
             isinstance(dropout, Range) or any(float(rate) > 0 for rate in dropout),  # type: ignore[arg-type]
             fused,
+            self.initializing,
         )
 
     def n_weights(self, params: Params, shape: Shape) -> int:

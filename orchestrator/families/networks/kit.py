@@ -173,6 +173,17 @@ class PlainKit:
         """Add a table of vectors, one a code."""
         return layers.Embedding(n_values, width, name=name)(x)
 
+    def waves(self, name: str, x: Any, n_waves: int) -> list[Any]:
+        """Add sines and cosines of each number at learned frequencies, drawn by a scale first; two parts."""
+        scale = 2 * np.pi * float(self.params.get("frequency_scale", 1.0))
+        phase = layers.EinsumDense(
+            "bd,dn->bdn",
+            (x.shape[-1], n_waves),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=scale),
+            name=name,
+        )(x)
+        return [keras.ops.sin(phase), keras.ops.cos(phase)]
+
     def concatenate(self, parts: Sequence[Any]) -> Any:
         """Put parts side by side, each flat."""
         flat = [part if len(part.shape) == 2 else layers.Flatten()(part) for part in parts]

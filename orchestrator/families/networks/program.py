@@ -23,6 +23,8 @@ from orchestrator.space import Params
 
 MOST_PROGRAMS = 12
 """Programs that a process keeps; the least recently used goes first."""
+MOST_PLAIN = 256
+"""Configurations of a structure whose initializers a program remembers."""
 EVALUATED_ROWS = 512
 """Rows of a chunk of evaluation."""
 
@@ -93,12 +95,14 @@ class Program:
         return flat, state
 
     def _plain_initializers(self, params: Params) -> list[tuple[str, tuple[int, ...], Any]]:
-        structural = {
-            n: params[n] for n in (*self.structure.fixed, *self.structure.pads, *self.structure.options) if n in params
-        }
+        one = self.structure
+        names = (*one.fixed, *one.pads, *one.options, *one.initializing)
+        structural = {name: params[name] for name in names if name in params}
         key = repr(sorted(structural.items()))
         if key not in self._initial:
-            model = self.build(PlainKit(structural), structural, self.structure.signature)
+            while len(self._initial) >= MOST_PLAIN:
+                self._initial.popitem(last=False)
+            model = self.build(PlainKit(structural), structural, one.signature)
             self._initial[key] = [(v.path, tuple(v.shape), initializer) for v, initializer in _initializers(model)]
         return self._initial[key]
 

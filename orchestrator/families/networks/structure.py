@@ -68,6 +68,7 @@ class Structure:
         option_items: The values that members choose from, by parameter, where there are several.
         has_dropout: Whether any member may have dropout.
         is_fused: Whether members train as one program; else one after another, by a program that they share.
+        initializing: Other parameters that the first weights depend on.
     """
 
     family: str
@@ -77,6 +78,7 @@ class Structure:
     option_items: tuple[tuple[str, tuple[Any, ...]], ...]
     has_dropout: bool
     is_fused: bool
+    initializing: tuple[str, ...] = ()
 
     @property
     def fixed(self) -> Mapping[str, Any]:
