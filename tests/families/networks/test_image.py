@@ -160,7 +160,7 @@ def test_together_or_in_turn_members_learn_the_same():
         made, members = trainer(is_fused, normalization="batch")
         states = made.train(members[:2], [None] * 2, None)
         plain = [made.program.plain(m.params, s.now.flat, s.now.state) for m, s in zip(members, states, strict=False)]
-        ended.append([variable.numpy() for model in plain for variable in model.variables])
+        ended.append([variable.numpy() for model in plain for variable in model.weights])
     for alone, together in zip(*ended, strict=True):
         np.testing.assert_allclose(alone, together, atol=1e-5)
 
@@ -228,6 +228,7 @@ def job(**search):
     }
 
 
+@pytest.mark.slow
 def test_a_kernel_that_does_not_fit_and_a_rate_that_diverges_are_failures_of_their_trials(folder, cli, make_job):
     digits(folder / "digits.parquet")
     space = {"blocks": [1, 3], "learning_rate": [0.01, 1e6], "optimizer": "sgd", "epochs": 2, "batch_size": 16}
@@ -243,6 +244,7 @@ def test_a_kernel_that_does_not_fit_and_a_rate_that_diverges_are_failures_of_the
         )
 
 
+@pytest.mark.slow
 def test_a_model_of_images_is_saved_loaded_and_predicts(folder, cli, make_job):
     path = digits(folder / "digits.parquet", n_rows=600, as_png=True)
     space = {"blocks": 2, "residual": "skip", "augmentation": "shift", "width_1": 32}
