@@ -301,6 +301,10 @@ def _frozen(result: Result, distributions: Mapping[str, BaseDistribution]) -> Fr
     )
 
 
+def _with_trial(result: Result, **changes: Any) -> Result:
+    return replace(result, trial=replace(result.trial, **changes))
+
+
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
