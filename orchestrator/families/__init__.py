@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 GROUP = "orchestrator.families"
 _NETWORKS = "orchestrator.families.networks"
-_BUILT_IN = {"knn": "orchestrator.families.knn:KNN", "mlp": f"{_NETWORKS}.mlp:MLP"}
+_BUILT_IN = {
+    "knn": "orchestrator.families.knn:KNN",
+    "mlp": f"{_NETWORKS}.mlp:MLP",
+    "text": f"{_NETWORKS}.text:Text",
+    "sequence": f"{_NETWORKS}.sequence:Sequences",
+}
 _registered: dict[str, Family] = {}
 
 
