@@ -17,7 +17,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -299,6 +299,10 @@ def _frozen(result: Result, distributions: Mapping[str, BaseDistribution]) -> Fr
         system_attrs=dict(result.trial.notes or {}),
         intermediate_values=dict(result.reports),
     )
+
+
+def _with_trial(result: Result, **changes: Any) -> Result:
+    return replace(result, trial=replace(result.trial, **changes))
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

@@ -37,6 +37,10 @@ class Preparation(ABC):
     def files(self) -> Mapping[str, bytes]:
         """Return what `NetworkFamily.load_preparation` reads."""
 
+    def initial(self) -> Mapping[str, np.ndarray[Any, Any]]:
+        """Return weights that are not drawn at random, by their variables' paths; nan where they are all the same."""
+        return {}
+
 
 class NetworkFamily(ABC):
     """A family of Keras networks.

@@ -225,6 +225,8 @@ class PopulationKit(PlainKit):
     traits: dict[str, Trait] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     """For a weight of the plain model, the one of the template that stands for it, where names differ."""
+    has_loops: bool = False
+    """Whether a layer has an operation that is faster one member after another, in the same program."""
 
     @property
     def is_biased(self) -> bool:

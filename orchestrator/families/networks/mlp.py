@@ -93,6 +93,7 @@ class MLP(NetworkFamily):
         """Return one to three hidden layers of up to 128 units, trained for longer where there are fewer rows."""
         n_rows, n_numbers = shape.n_train_smallest, self._n_numbers(shape)
         sizes = [size for size in (32, 64, 128) if size <= max(32, n_rows // 20)]
+        rates = Range(3e-4, 3e-2, log=True)
         space: Space = {
             "depth": [1, 2, 3],
             **{f"width_{i}": [32, 64, 128] for i in (1, 2, 3)},
@@ -100,7 +101,7 @@ class MLP(NetworkFamily):
             "normalization": ["none", "batch"],
             "dropout": Range(0.0, 0.4),
             "scaler": ["standard", "quantile"],
-            **parameters.training_space(Range(3e-4, 3e-2, log=True), sizes[-2:], n_rows, shape.task),
+            **parameters.training_space(rates, sizes[-2:], parameters.epochs_for(n_rows), shape.task),
         }
         if 0 < n_numbers <= FEW_NUMBERS:
             space |= {"frequencies": [0, 16], "frequency_scale": Range(0.05, 1.0, log=True)}

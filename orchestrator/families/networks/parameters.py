@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import JobError, did_you_mean, shown
@@ -72,7 +73,45 @@ class Number:
         return dimension if isinstance(dimension, Range) else values
 
 
-Parameter = Choice | Number
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+    default: bool = False
+
+    def checked(self, key: str, dimension: Dimension) -> list[Any]:
+        """Return the values of a dimension.
+
+        Raises:
+            JobError: One of them is neither.
+        """
+        values: list[Any] = [dimension.low] if isinstance(dimension, Range) else list(dimension)
+        for value in values:
+            if not isinstance(value, bool):
+                raise JobError(f"{key}: expected true or false, found {shown(value)}")
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The path of a file, made absolute, since workers have working directories of their own; or `none`."""
+
+    default: str = "none"
+
+    def checked(self, key: str, dimension: Dimension) -> list[Any]:
+        """Return the paths of a dimension.
+
+        Raises:
+            JobError: There is no such file.
+        """
+        values: list[Any] = [dimension.low] if isinstance(dimension, Range) else list(dimension)
+        for value in values:
+            if value not in (None, "none") and not (isinstance(value, str) and Path(value).is_file()):
+                raise JobError(f"{key}: expected a file, or none; found {shown(value)}, which is no file")
+        return ["none" if value in (None, "none") else str(Path(value).resolve()) for value in values]
+
+
+Parameter = Choice | Number | Flag | File
 ROWS_SEEN = 400_000
 """How often a default space lets a network look at rows, all in all: few rows are looked at more often, in bounds."""
 TRAINING: Mapping[str, Parameter] = {
@@ -123,14 +162,20 @@ def widths(n_layers: int, default: int = 64) -> Mapping[str, Parameter]:
     return {f"width_{i}": Number(default, 1, 65536, is_whole=True) for i in range(1, n_layers + 1)}
 
 
-def width_conditions(n_layers: int, parent: str = "depth") -> dict[str, tuple[str, frozenset[Any]]]:
+def width_conditions(
+    n_layers: int, parent: str = "depth", name: str = "width"
+) -> dict[str, tuple[str, frozenset[Any]]]:
     """Return that a width means something only where its layer is there."""
-    return {f"width_{i}": (parent, frozenset(range(i, n_layers + 1))) for i in range(2, n_layers + 1)}
+    return {f"{name}_{i}": (parent, frozenset(range(i, n_layers + 1))) for i in range(2, n_layers + 1)}
 
 
-def training_space(rates: Range, batch_sizes: Sequence[int], n_rows: int, task: str) -> Space:
-    """Return the part of a default space that is about training, for `n_rows` training rows."""
-    epochs = max(20, min(100, ROWS_SEEN // n_rows))
+def epochs_for(n_rows: int) -> int:
+    """Return the epochs of a default space for `n_rows` training rows."""
+    return max(20, min(100, ROWS_SEEN // n_rows))
+
+
+def training_space(rates: Range, batch_sizes: Sequence[int], epochs: int, task: str) -> Space:
+    """Return the part of a default space that is about training."""
     space: Space = {
         "optimizer": ["adam", "adamw", "rmsprop", "sgd"],
         "momentum": [0.9],

@@ -56,7 +56,8 @@ def block_of(family: NetworkFamily, params: Params, data: TrainingSet, fold: int
     fit, inner = inner_split(data, rows.train)
     prepared = family.prepare(params, data, rows.train)
     target, center, scale = standardised(data, rows.train)
-    return Block(prepared.transform(data.features), target, fit, inner, rows.valid, center, scale)
+    inputs = prepared.transform(data.features)
+    return Block(inputs, target, fit, inner, rows.valid, center, scale, prepared.initial())
 
 
 def standardised(data: TrainingSet, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float, float]:

@@ -9,7 +9,8 @@ nothing of its members, and serves any number of them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -94,6 +95,15 @@ class Program:
             state.append(np.broadcast_to(np.asarray(value, variable.dtype), variable.shape))
         return flat, state
 
+    def put(self, flat: Any, path: str, values: Any) -> None:
+        """Write values into the corner of one variable of a member's flat weights; nan leaves what is there."""
+        for variable, shape, part in zip(
+            self.weights, self.shapes, np.split(flat, np.cumsum(self.sizes)[:-1]), strict=True
+        ):
+            if variable.path == path:
+                place = corner(part.reshape(shape), values.shape)
+                place[...] = np.where(np.isnan(values), place, values)
+
     def _plain_initializers(self, params: Params) -> list[tuple[str, tuple[int, ...], Any]]:
         one = self.structure
         names = (*one.fixed, *one.pads, *one.options, *one.initializing)
@@ -149,7 +159,8 @@ class Program:
     def _mapped(self, function: Any, values: Any) -> Any:
         """Return `function` of every member, stacked: all at once, or of the only one."""
         if self.structure.is_fused:
-            return tf.vectorized_map(function, values, fallback_to_while_loop=False)
+            with _quiet():
+                return tf.vectorized_map(function, values, fallback_to_while_loop=self.kit.has_loops)
         only = tf.nest.map_structure(lambda value: value[0], values)
         return tf.nest.map_structure(lambda value: value[tf.newaxis], function(only))
 
@@ -208,12 +219,26 @@ def program_of(structure: Structure, make: Callable[[], Program]) -> Program:
     return program
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TensorFlow from warning of operations that are meant to run one member after another."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _initializers(model: keras.Model) -> list[tuple[Any, Any]]:
     """Return each trainable variable with the initializer that its layer gave it, or with its value."""
     found: dict[str, Any] = {}
     for layer in model._flatten_layers():
         for variable in layer._trainable_variables:
-            found[variable.path] = getattr(layer, f"{variable.name}_initializer", None)
+            name = variable.name.removesuffix("_kernel") if variable.name == "recurrent_kernel" else variable.name
+            if name != "bias" or not getattr(layer, "unit_forget_bias", False):  # which is no initializer's, but fixed
+                found[variable.path] = getattr(layer, f"{name}_initializer", None)
     return [(v, found.get(v.path) or np.asarray(v.numpy())) for v in model.trainable_variables]
 
 
