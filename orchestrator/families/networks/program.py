@@ -9,7 +9,7 @@ nothing of its members, and serves any number of them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -128,16 +128,24 @@ class Program:
                 variable.assign(corner(values[path], variable.shape))
         return model
 
-    def _logits(self, flat: Any, state: Sequence[Any], inputs: Mapping[str, Any], rows: Any, training: bool) -> Any:
+    def _taken(self, flat: Any, inputs: Mapping[str, Any], rows: Any) -> tuple[list[Any], list[Any]]:
+        """Return one member's weights, one array a variable, and its rows of the inputs."""
         weights = [tf.reshape(p, s) for p, s in zip(tf.split(flat, self.sizes), self.shapes, strict=True)]
-        taken = [tf.gather(inputs[i.name], rows) for i in self.structure.signature.inputs]
+        return weights, [tf.gather(inputs[i.name], rows) for i in self.structure.signature.inputs]
+
+    def _logits(self, flat: Any, state: Sequence[Any], inputs: Mapping[str, Any], rows: Any, training: bool) -> Any:
+        weights, taken = self._taken(flat, inputs, rows)
         return self.template.stateless_call(weights, list(state), taken, training=training)
+
+    def _loss(self, flat: Any, state: Any, hyper: Any, inputs: Any, target: Any, rows: Any) -> tuple[Any, Any]:
+        """Return one member's loss over a batch, and its new state."""
+        logits, new_state = self._logits(flat, state, inputs, rows, training=True)
+        return loss_of(self.structure.signature, logits, tf.gather(target, rows), hyper), new_state
 
     def _gradient(self, flat: Any, state: Any, hyper: Any, inputs: Any, target: Any, rows: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as tape:
             tape.watch(flat)
-            logits, new_state = self._logits(flat, state, inputs, rows, training=True)
-            loss = loss_of(self.structure.signature, logits, tf.gather(target, rows), hyper)
+            loss, new_state = self._loss(flat, state, hyper, inputs, target, rows)
         return loss, tf.convert_to_tensor(tape.gradient(loss, flat)), new_state
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
@@ -202,9 +210,9 @@ class Program:
 _programs: OrderedDict[Structure, Program] = OrderedDict()
 
 
-def program_of(structure: Structure, build: Any) -> Program:
+def program_of(structure: Structure, make: Callable[[], Program]) -> Program:
     """Return the program of a structure, from this process's memory where it is one of the last that were used."""
-    program = _programs.pop(structure, None) or Program(structure, build)
+    program = _programs.pop(structure, None) or make()
     while len(_programs) >= MOST_PROGRAMS:
         _programs.popitem(last=False)
     _programs[structure] = program

@@ -38,6 +38,16 @@ class Signature:
     n_outputs: int
     gives_probabilities: bool = False
 
+    @property
+    def task(self) -> str:
+        """`classification` or `regression`."""
+        return "regression" if self.goal == "regression" else "classification"
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are; 0 for regression."""
+        return {"regression": 0, "binary": 2}.get(self.goal, self.n_outputs)
+
     @classmethod
     def of(cls, inputs: Iterable[Input], task: str, n_classes: int) -> Signature:
         """Describe a network for a task: one logit for two classes, one a class for more, one number for regression."""
