@@ -35,7 +35,7 @@ def convolution(kit: PlainKit, name: str, x: Any, filters: str, kernel: int) -> 
             f"kernel_size {kernel} does not fit {name}, whose input has {height} x {width} pixels; expected a smaller "
             "kernel_size, or fewer blocks before it"
         )
-    settings = {"use_bias": kit.is_biased, "name": name}
+    settings: dict[str, Any] = {"use_bias": kit.is_biased, "name": name}
     if isinstance(kit, PopulationKit) and kit.structure.is_fused:
         return UnfoldedConvolution(kit.width(filters), kernel, **settings)(x)
     return layers.Conv2D(kit.width(filters), kernel, padding="same", **settings)(x)
