@@ -1,5 +1,6 @@
 """Pruning: who goes on at a rung, and that it follows from the job alone, however a run came about."""
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
@@ -16,7 +17,7 @@ from test_loop import Clockwork, Fake, Session, counting, seconds
 from orchestrator.compose import answers_of
 from orchestrator.execution.base import Completion
 from orchestrator.families.base import Answer, Failure, WorkUnit
-from orchestrator.ledger import BatchProposed, UnitFinished, read
+from orchestrator.ledger import BatchProposed, UnitFailed, UnitFinished, read
 from orchestrator.search.course import Course
 from orchestrator.search.loop import Progress
 from orchestrator.search.plan import WorkPlan
@@ -258,6 +259,38 @@ def test_unit_that_runs_out_of_memory_is_halved_until_it_fits(tmp_path: Path, ki
     assert max(counts) <= 2 * most  # two folds each; nothing is recorded of the whole ones
     assert untimed(little.replayed()) == untimed(little.results)
     assert len(little.data.states) == 0
+
+
+class Blaming(Clockwork):
+    """Fails every unit that has a member above a height, whole, in one of the ways in which units fail."""
+
+    def __init__(self, failure: Failure, above: float) -> None:
+        super().__init__(3, 1)
+        self.failure, self.above = failure, above
+
+    def completed(self, timeout_s: float) -> list[Completion]:
+        spoilt = [one for one in self._submitted if any(m[0] > self.above for m in getattr(one[0], "members", ()))]
+        if not spoilt:
+            return super().completed(timeout_s)
+        for one in spoilt:
+            self._submitted.remove(one)
+        return [Completion(unit.id, self.failure) for unit, _, _ in spoilt]
+
+
+@pytest.mark.parametrize("code", ["timeout", "worker_lost", "raised", "out_of_memory"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_trial_that_fails_its_whole_unit_is_told_apart_by_halves(tmp_path: Path, code: str, kind: Kind) -> None:
+    whole = Learning(tmp_path / "whole", kind=kind, data=World(diverges_above=0.8))
+    spoilt = Learning(tmp_path / "spoilt", kind=kind, executor=Blaming(Failure(code, "why"), 0.8))
+    whole.go(N)
+    assert spoilt.go(N) == "finished"
+    failed = [r for r in spoilt.results if r.state == "failed"]
+    assert {r.failure for r in failed} == {Failure(code, "why")}
+    expected = [dataclasses.replace(r, failure=Failure(code, "why")) if r.failure else r for r in whole.results]
+    assert untimed(spoilt.results) == untimed(expected)
+    assert untimed(spoilt.replayed()) == untimed(spoilt.results)
+    recorded = [r.answers for r in read(spoilt.folder) if isinstance(r, UnitFailed)]
+    assert [len(answers) for answers in recorded] == [2] * len(failed)  # of a trial alone, two folds each
 
 
 def test_trial_that_does_not_fit_alone_fails(tmp_path: Path) -> None:
