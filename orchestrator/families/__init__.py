@@ -19,6 +19,8 @@ _BUILT_IN = {
     "mlp": f"{_NETWORKS}.mlp:MLP",
     "text": f"{_NETWORKS}.text:Text",
     "sequence": f"{_NETWORKS}.sequence:Sequences",
+    "image": f"{_NETWORKS}.image:Image",
+    "keras": f"{_NETWORKS}.custom:Custom",
 }
 _registered: dict[str, Family] = {}
 

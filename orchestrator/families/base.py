@@ -51,6 +51,12 @@ _OF_ONE_MACHINE = re.compile(
 )
 """What differs from one machine or run to the next, and so has no place on a leaderboard."""
 
+_OF_TENSORFLOW = re.compile(
+    r"\{\{(?:function_)?node [^}]*\}\} ?"  # which function, by a number that counts up in a process
+    r"| on /job:\S+ by allocator \S+"
+    r"|\s*\[Op:.*"
+)
+"""What TensorFlow adds of its own inside, which differs likewise."""
 
 _OUT_OF_MEMORY = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})
 """Names of classes, since TensorFlow's is not loaded where this is read."""
@@ -68,7 +74,7 @@ class Failure:
         """Describe an exception."""
         names = {one.__name__ for one in type(error).__mro__}
         code = "out_of_memory" if names & _OUT_OF_MEMORY else "raised"
-        lines = str(error).strip().splitlines()
+        lines = _OF_TENSORFLOW.sub("", str(error)).strip().splitlines()
         text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         return cls(code, _OF_ONE_MACHINE.sub("…", text)[:300])
 

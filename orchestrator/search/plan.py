@@ -171,22 +171,25 @@ class WorkPlan:
         return [self._waiting[name] for name in self._needed_by.pop(unit.id, []) if name in self._waiting]
 
     def _runs_otherwise(self, unit: WorkUnit, inputs: Sequence[Handle], failure: Failure) -> bool:
-        """Plan a unit that ran out of memory in halves, and once more one whose kept payloads may have been lost."""
+        """Plan a failed unit once more where kept payloads may have been lost, else in halves.
+
+        Whatever became of it, one of its trials may be to blame: it fails once it is alone, and none of the others.
+        """
         known = {need.id: handle for need, handle in zip(unit.needs, inputs, strict=True)}
-        if failure.code == "out_of_memory" and unit.answers and (halves := unit.halves()):
-            for half in halves:
-                self._add(half, known={need.id: known[need.id] for need in half.needs if need.id in known})
-            self._hand_on(unit, None)
-            return True
         lost = [need for need in unit.needs if need.keeps_payload and known[need.id] is not None]
-        if failure.code != _LOST or not lost or unit.id in self._tried_again:
-            return False
-        self._tried_again.add(unit.id)
-        for need in lost:
-            self._kept.pop(need.id, None)
-            del known[need.id]
-        self._add(unit, known=known)
-        return True
+        if failure.code == _LOST and lost and unit.id not in self._tried_again:
+            self._tried_again.add(unit.id)
+            for need in lost:
+                self._kept.pop(need.id, None)
+                del known[need.id]
+            self._add(unit, known=known)
+            return True
+        halves = unit.halves() if unit.answers else ()
+        for half in halves:
+            self._add(half, known={need.id: known[need.id] for need in half.needs if need.id in known})
+        if halves:
+            self._hand_on(unit, None)
+        return bool(halves)
 
     def _failed(self, unit: WorkUnit, failure: Failure) -> list[WorkUnit]:
         """Return a unit that failed and those that can never run without it."""

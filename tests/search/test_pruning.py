@@ -1,5 +1,6 @@
 """Pruning: who goes on at a rung, and that it follows from the job alone, however a run came about."""
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
@@ -16,13 +17,13 @@ from test_loop import Clockwork, Fake, Session, counting, seconds
 from orchestrator.compose import answers_of
 from orchestrator.execution.base import Completion
 from orchestrator.families.base import Answer, Failure, WorkUnit
-from orchestrator.ledger import BatchProposed, UnitFinished, read
+from orchestrator.ledger import BatchProposed, UnitFailed, UnitFinished, read
 from orchestrator.search.course import Course
 from orchestrator.search.loop import Progress
 from orchestrator.search.plan import WorkPlan
 from orchestrator.search.pruning import Kind, Pruning, rungs
 from orchestrator.search.state import Generation, SearchSpec, SearchState
-from orchestrator.search.trial import Result
+from orchestrator.search.trial import Result, Trial
 
 RUNGS = (1, 3, 9)
 KINDS: list[Kind] = ["median", "successive_halving", "hyperband"]
@@ -121,13 +122,15 @@ def test_halving_goes_from_rung_to_rung_and_on_from_where_a_trial_was(tmp_path: 
     assert session.state.best == next(r for r in session.results if r.state == "completed")
 
 
-def test_pruned_trial_is_never_the_best_however_high_its_score(tmp_path: Path) -> None:
-    session = Learning(tmp_path, batch_size=9, space={"height": [0.5, 0.51], "speed": [1.0, 0.02], "kind": ["a", "b"]})
-    session.go(math.inf)
-    pruned = [result for result in session.results if result.state == "pruned"]
-    assert pruned
-    assert session.state.best is not None
-    assert session.state.best.state == "completed"
+def test_pruned_trial_is_never_the_best_however_high_its_score() -> None:
+    state = SearchState(SearchSpec("s", Fake(), N, N, False))  # type: ignore[arg-type]
+    pruned = Result(Trial("s", 0, {}, 0, 0), "pruned", 0.9, 0.0)
+    completed = Result(Trial("s", 1, {}, 0, 0), "completed", 0.1, 0.0)
+    state.take(pruned)
+    assert state.best is None
+    state.take(completed)
+    state.take(pruned)
+    assert state.best == completed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -258,6 +261,38 @@ def test_unit_that_runs_out_of_memory_is_halved_until_it_fits(tmp_path: Path, ki
     assert len(little.data.states) == 0
 
 
+class Blaming(Clockwork):
+    """Fails every unit that has a member above a height, whole, in one of the ways in which units fail."""
+
+    def __init__(self, failure: Failure, above: float) -> None:
+        super().__init__(3, 1)
+        self.failure, self.above = failure, above
+
+    def completed(self, timeout_s: float) -> list[Completion]:
+        spoilt = [one for one in self._submitted if any(m[0] > self.above for m in getattr(one[0], "members", ()))]
+        if not spoilt:
+            return super().completed(timeout_s)
+        for one in spoilt:
+            self._submitted.remove(one)
+        return [Completion(unit.id, self.failure) for unit, _, _ in spoilt]
+
+
+@pytest.mark.parametrize("code", ["timeout", "worker_lost", "raised", "out_of_memory"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_trial_that_fails_its_whole_unit_is_told_apart_by_halves(tmp_path: Path, code: str, kind: Kind) -> None:
+    whole = Learning(tmp_path / "whole", kind=kind, data=World(diverges_above=0.8))
+    spoilt = Learning(tmp_path / "spoilt", kind=kind, executor=Blaming(Failure(code, "why"), 0.8))
+    whole.go(N)
+    assert spoilt.go(N) == "finished"
+    failed = [r for r in spoilt.results if r.state == "failed"]
+    assert {r.failure for r in failed} == {Failure(code, "why")}
+    expected = [dataclasses.replace(r, failure=Failure(code, "why")) if r.failure else r for r in whole.results]
+    assert untimed(spoilt.results) == untimed(expected)
+    assert untimed(spoilt.replayed()) == untimed(spoilt.results)
+    recorded = [r.answers for r in read(spoilt.folder) if isinstance(r, UnitFailed)]
+    assert [len(answers) for answers in recorded] == [2] * len(failed)  # of a trial alone, two folds each
+
+
 def test_trial_that_does_not_fit_alone_fails(tmp_path: Path) -> None:
     session = Learning(tmp_path, data=World(most_members=0))
     assert session.go(N) == "finished"
@@ -349,6 +384,32 @@ def test_rung_whose_payload_is_gone_is_not_computed_again(lost: str) -> None:
     unit, inputs = work.next_ready()
     assert isinstance(unit, EndUnit)
     assert inputs == ["payload of prepare/a", None]
+
+
+def test_halves_get_what_the_whole_had_and_who_needs_the_whole_begins_at_the_beginning() -> None:
+    work, plan = WorkPlan({}), Curves()
+    work.want(plan, asked(plan, 0.1, 0.2, epochs=1), 1, "first")
+    ended(work)
+    first = ended(work)
+    work.want(plan, asked(plan, 0.1, 0.2, epochs=3), 3, "second")
+    work.release("first")
+    whole, had = work.next_ready()
+    assert had == ["payload of prepare/a", f"payload of {first.id}"]
+    assert work.finish(whole.id, Failure("out_of_memory", "MemoryError"), None) == []
+    halves = [work.next_ready(), work.next_ready()]
+    assert [inputs for _, inputs in halves] == [had, had]
+    assert [name for half, _ in halves for name in half.answers] == list(whole.answers)
+    work.want(plan, asked(plan, 0.1), None, "end")
+    assert work.next_ready()[1] == ["payload of prepare/a", None]
+
+
+def test_failed_rung_leaves_the_payload_out_for_a_unit_that_waits_for_it() -> None:
+    work, plan = WorkPlan({}), Curves()
+    work.want(plan, asked(plan, 0.1, epochs=1), 1, "first")
+    work.want(plan, asked(plan, 0.1, epochs=3), 3, "second")
+    ended(work)
+    ended(work, Failure("timeout", "over 1 s"))
+    assert work.next_ready()[1] == ["payload of prepare/a", None]
 
 
 def test_preparation_that_fails_fails_those_that_wait_for_it_and_is_tried_again_for_others() -> None:

@@ -163,7 +163,7 @@ class PlainKit:
     @property
     def is_biased(self) -> bool:
         """Whether layers before a normalisation have a bias; not where it would take the bias out again."""
-        return self.params.get("normalization", "none") == "none"
+        return bool(self.params.get("normalization", "none") == "none")
 
     def conv1d(self, name: str, x: Any, width: str, kernel: int, padding: str = "same") -> Any:
         """Add a convolution over steps without activation."""
@@ -172,6 +172,17 @@ class PlainKit:
     def embedding(self, name: str, x: Any, n_values: int, width: int) -> Any:
         """Add a table of vectors, one a code."""
         return layers.Embedding(n_values, width, name=name)(x)
+
+    def waves(self, name: str, x: Any, n_waves: int) -> list[Any]:
+        """Add sines and cosines of each number at learned frequencies, drawn by a scale first; two parts."""
+        scale = 2 * np.pi * float(self.params.get("frequency_scale", 1.0))
+        phase = layers.EinsumDense(
+            "bd,dn->bdn",
+            (x.shape[-1], n_waves),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=scale),
+            name=name,
+        )(x)
+        return [keras.ops.sin(phase), keras.ops.cos(phase)]
 
     def concatenate(self, parts: Sequence[Any]) -> Any:
         """Put parts side by side, each flat."""

@@ -40,13 +40,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number from `low` to `high`; `or_none` where `none` is a value too."""
+    """A number from `low` to `high`; `or_none` where `none` is a value too; `multiple_of` some whole number."""
 
     default: Any
     low: float
     high: float
     is_whole: bool = False
     or_none: bool = False
+    multiple_of: int = 1
 
     def checked(self, key: str, dimension: Dimension) -> Range | list[Any]:
         """Return the dimension, null written as `none`.
@@ -63,8 +64,10 @@ class Number:
             if self.or_none and value == "none":
                 continue
             kinds = int if self.is_whole else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value <= self.high:
+            is_one = isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
+            if not is_one or (self.is_whole and value % self.multiple_of):
                 what = "whole numbers" if self.is_whole else "numbers"
+                what = f"multiples of {self.multiple_of}" if self.multiple_of > 1 else what
                 also = ", or none" if self.or_none else ""
                 raise JobError(f"{key}: expected {what} from {self.low:g} to {self.high:g}{also}; found {shown(value)}")
         return dimension if isinstance(dimension, Range) else values
@@ -109,6 +112,8 @@ class File:
 
 
 Parameter = Choice | Number | Flag | File
+ROWS_SEEN = 400_000
+"""How often a default space lets a network look at rows, all in all: few rows are looked at more often, in bounds."""
 TRAINING: Mapping[str, Parameter] = {
     "optimizer": Choice("adam", OPTIMIZERS),
     "momentum": Number(0.9, 0.0, 0.9999),
@@ -164,6 +169,11 @@ def width_conditions(
     return {f"{name}_{i}": (parent, frozenset(range(i, n_layers + 1))) for i in range(2, n_layers + 1)}
 
 
+def epochs_for(n_rows: int) -> int:
+    """Return the epochs of a default space for `n_rows` training rows."""
+    return max(20, min(100, ROWS_SEEN // n_rows))
+
+
 def training_space(rates: Range, batch_sizes: Sequence[int], epochs: int, task: str) -> Space:
     """Return the part of a default space that is about training."""
     space: Space = {
@@ -174,7 +184,7 @@ def training_space(rates: Range, batch_sizes: Sequence[int], epochs: int, task: 
         "weight_decay": Range(1e-6, 1e-2, log=True),
         "batch_size": list(batch_sizes),
         "epochs": epochs,
-        "patience": 5,
+        "patience": max(5, epochs // 6),
     }
     if task == "classification":
         space["label_smoothing"] = [0.0, 0.1]

@@ -189,23 +189,25 @@ class NetworkPlan:
 
         Members of a structure are taken fold by fold and cut into pieces of nearly equal size.
         """
-        groups: dict[Structure, dict[str, Member]] = {}
+        groups: dict[tuple[Structure, object], dict[str, Member]] = {}
         for params in wanted:
             for one in self._members(params):
                 if one.answer(epochs) in missing:
                     structure = self._family.structure_of(one.params, self._shape, self._dims)
-                    groups.setdefault(structure, {})[one.name] = one
+                    groups.setdefault((structure, self._family.companions(one)), {})[one.name] = one
         units = []
-        for structure, members in groups.items():
+        for (structure, _), members in groups.items():
             by_fold = sorted(members.values(), key=lambda m: m.fold)
             for piece in balanced(by_fold, self._most(structure, by_fold[0].params)):
                 units.append(self._unit(structure, tuple(piece), epochs))
-        self._home.update({m.name: unit for unit in units if unit.until is not None for m in unit.members})
+        if epochs is not None:
+            homes = [replace(unit, earlier=()) for unit in units]  # a later unit needs these, and not all before them
+            self._home.update({m.name: unit for unit in homes for m in unit.members})
         return units
 
     def _most(self, structure: Structure, params: Params) -> int:
         if not structure.is_fused:
-            return MOST_IN_TURN
+            return self._family.most_in_turn(params, self._shape)
         weights = self._family.n_weights({**params, **structure.pads}, self._shape)
         row = self._family.row_floats({**params, **structure.pads}, self._shape)
         member_bytes = 4 * (8 * weights + int(params["batch_size"]) * row)

@@ -9,7 +9,7 @@ nothing of its members, and serves any number of them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,8 @@ from orchestrator.space import Params
 
 MOST_PROGRAMS = 12
 """Programs that a process keeps; the least recently used goes first."""
+MOST_PLAIN = 256
+"""Configurations of a structure whose initializers a program remembers."""
 EVALUATED_ROWS = 512
 """Rows of a chunk of evaluation."""
 
@@ -103,12 +105,14 @@ class Program:
                 place[...] = np.where(np.isnan(values), place, values)
 
     def _plain_initializers(self, params: Params) -> list[tuple[str, tuple[int, ...], Any]]:
-        structural = {
-            n: params[n] for n in (*self.structure.fixed, *self.structure.pads, *self.structure.options) if n in params
-        }
+        one = self.structure
+        names = (*one.fixed, *one.pads, *one.options, *one.initializing)
+        structural = {name: params[name] for name in names if name in params}
         key = repr(sorted(structural.items()))
         if key not in self._initial:
-            model = self.build(PlainKit(structural), structural, self.structure.signature)
+            while len(self._initial) >= MOST_PLAIN:
+                self._initial.popitem(last=False)
+            model = self.build(PlainKit(structural), structural, one.signature)
             self._initial[key] = [(v.path, tuple(v.shape), initializer) for v, initializer in _initializers(model)]
         return self._initial[key]
 
@@ -124,16 +128,24 @@ class Program:
                 variable.assign(corner(values[path], variable.shape))
         return model
 
-    def _logits(self, flat: Any, state: Sequence[Any], inputs: Mapping[str, Any], rows: Any, training: bool) -> Any:
+    def _taken(self, flat: Any, inputs: Mapping[str, Any], rows: Any) -> tuple[list[Any], list[Any]]:
+        """Return one member's weights, one array a variable, and its rows of the inputs."""
         weights = [tf.reshape(p, s) for p, s in zip(tf.split(flat, self.sizes), self.shapes, strict=True)]
-        taken = [tf.gather(inputs[i.name], rows) for i in self.structure.signature.inputs]
+        return weights, [tf.gather(inputs[i.name], rows) for i in self.structure.signature.inputs]
+
+    def _logits(self, flat: Any, state: Sequence[Any], inputs: Mapping[str, Any], rows: Any, training: bool) -> Any:
+        weights, taken = self._taken(flat, inputs, rows)
         return self.template.stateless_call(weights, list(state), taken, training=training)
+
+    def _loss(self, flat: Any, state: Any, hyper: Any, inputs: Any, target: Any, rows: Any) -> tuple[Any, Any]:
+        """Return one member's loss over a batch, and its new state."""
+        logits, new_state = self._logits(flat, state, inputs, rows, training=True)
+        return loss_of(self.structure.signature, logits, tf.gather(target, rows), hyper), new_state
 
     def _gradient(self, flat: Any, state: Any, hyper: Any, inputs: Any, target: Any, rows: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as tape:
             tape.watch(flat)
-            logits, new_state = self._logits(flat, state, inputs, rows, training=True)
-            loss = loss_of(self.structure.signature, logits, tf.gather(target, rows), hyper)
+            loss, new_state = self._loss(flat, state, hyper, inputs, target, rows)
         return loss, tf.convert_to_tensor(tape.gradient(loss, flat)), new_state
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
@@ -198,9 +210,9 @@ class Program:
 _programs: OrderedDict[Structure, Program] = OrderedDict()
 
 
-def program_of(structure: Structure, build: Any) -> Program:
+def program_of(structure: Structure, make: Callable[[], Program]) -> Program:
     """Return the program of a structure, from this process's memory where it is one of the last that were used."""
-    program = _programs.pop(structure, None) or Program(structure, build)
+    program = _programs.pop(structure, None) or make()
     while len(_programs) >= MOST_PROGRAMS:
         _programs.popitem(last=False)
     _programs[structure] = program

@@ -149,11 +149,11 @@ def test_weights_are_those_of_fit(population, monkeypatch, optimizer, normalizat
         "optimizer": optimizer,
         "learning_rate": 1e-3,
         "weight_decay": 1e-2,
-        "batch_size": 16,
-        "epochs": 1,
+        "batch_size": 64,
+        "epochs": 4,
         "patience": "none",
     }
-    space = {**WIDE, "width_1": [16, 24, 40, 64], "batch_size": 16}
+    space = {**WIDE, "width_1": [16, 24, 40, 64]}
     many = population(space, [params, {**params, "learning_rate": 2e-3, "width_1": 64}])
     one, trainer = many.members[0], many.trainer
     begun = trainer.begin(one)
@@ -172,18 +172,18 @@ def test_weights_are_those_of_fit(population, monkeypatch, optimizer, normalizat
     begun_as = {v.path: v.numpy() for v in reference.trainable_variables}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     reference.compile(optimizer_of(one.params), loss)
-    rows = trainer._order(one, 0, 3200)
+    rows = np.concatenate([trainer._order(one, epoch, 3200) for epoch in range(4)])
     reference.fit(
         [many.block.inputs["numbers"][rows]],
         many.block.target[rows],
-        batch_size=16,
+        batch_size=64,
         shuffle=False,
         verbose=0,
         callbacks=[Steps()],
     )
     plain = program.plain(one.params, trained.now.flat, trained.now.state)
     learned = {v.path: v.numpy() for v in plain.variables}
-    assert len(rows) // 16 == 200
+    assert len(rows) // 64 == 200
     moved = 0.0
     for variable in reference.trainable_variables:
         difference = np.abs(variable.numpy() - learned[variable.path]).max()
