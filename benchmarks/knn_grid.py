@@ -18,8 +18,8 @@ two training rows are equally far from a query at the k-th place: which of them 
 `large` (covertype, 92,962 x 54, from the folder of Parquet files that ORCHESTRATOR_TEST_DATA names, else 90,000 rows
 made up): the orchestrator alone, with the peak memory of the driver and of every worker. Linux alone has the figures.
 
-Run it on a quiet machine: Ray starts its workers with a niceness of 15, so that beside other work the orchestrator and
-Ray Tune get less of the CPUs than GridSearchCV does.
+Run it on a quiet machine. Workers have the priority of the driver (Ray's own default is a niceness of 15), so that
+beside other work all three get the same share of the CPUs.
 """
 
 from __future__ import annotations

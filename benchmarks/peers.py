@@ -25,7 +25,8 @@ import ray  # isort: skip
 def started_ray() -> Iterator[float]:
     """Start Ray on this machine as a run does; gives the seconds that it took."""
     began = time.perf_counter()
-    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    # "local": a Ray that already runs on this machine is somebody else's.
+    ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     try:
         yield time.perf_counter() - began
     finally:

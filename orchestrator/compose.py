@@ -15,8 +15,10 @@ from orchestrator import job as jobs
 from orchestrator.data.checks import Finding
 from orchestrator.data.columns import Column, Kind, excluding
 from orchestrator.data.load import LoadedData, load
-from orchestrator.errors import JobError
+from orchestrator.errors import JobError, shown
 from orchestrator.families.base import Family, Shape
+from orchestrator.families.code import BUILD, Code
+from orchestrator.families.code import read as read_code
 from orchestrator.job import Job, Search
 from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished, answers_in
 from orchestrator.results import leaderboard, model
@@ -55,12 +57,17 @@ def prepare(job: Job) -> Prepared:
         model.checked_scorer(job.metric)
     data = load(job.data, job.validation, job.metric, job.seed)
     shape = Shape.of(data.train)
+    codes: dict[str, str] = {}
     searches = []
     for number, (search, name) in enumerate(zip(job.searches, jobs.search_names(job), strict=True)):
         family = families.find(search.family)
         _check_kinds(family, shape.columns, f"searches.{number}.family")
         key = f"searches.{number}.space"
-        space = family.checked_space(search.space or family.default_space(shape), shape, key)
+        code, given = _code(search, family, f"searches.{number}")
+        space = family.checked_space(given or family.default_space(shape), shape, key)
+        if code is not None:
+            codes[code.name] = code.source
+            space = {BUILD: code.name, **space}
         sampler = (search.sampler or family.default_sampler).lower().removesuffix("sampler")
         size(space, family.conditions)
         batch_size = search.batch_size or family.default_batch_size
@@ -71,6 +78,8 @@ def prepare(job: Job) -> Prepared:
     comparators = []
     for number, comparator in enumerate(job.comparators):
         family = families.find(comparator.family, f"comparators.{number}.family")
+        if getattr(family, "takes_build", False):
+            raise JobError(f"comparators.{number}.family: {family.name} needs a function, which searches alone have")
         _check_kinds(family, shape.columns, f"comparators.{number}.family")
         space = family.checked_space(dict(comparator.params), shape, f"comparators.{number}.params")
         only = {name: values[0] for name, values in dimensions(space).items() if isinstance(values, tuple)}
@@ -85,7 +94,33 @@ def prepare(job: Job) -> Prepared:
         job, searches=tuple(searches), comparators=tuple(comparators), metric=data.train.metric
     )
     unused = _unused_columns([families.find(search.family) for search in searches], shape.columns)
-    return Prepared(resolved, dataclasses.replace(data, findings=(*data.findings, *unused)), shape, dummy)
+    train = dataclasses.replace(data.train, code=codes)
+    return Prepared(resolved, dataclasses.replace(data, train=train, findings=(*data.findings, *unused)), shape, dummy)
+
+
+def _code(search: Search, family: Family, key: str) -> tuple[Code | None, Space | None]:
+    """Return the user's function that a search names, for families that take one, and the space without its name.
+
+    Raises:
+        JobError: It is missing, not there, not wanted, or another one than when the run began.
+    """
+    takes_build = getattr(family, "takes_build", False)
+    if search.build is None or not takes_build:
+        if takes_build:
+            raise JobError(f"{key}.build: missing; {family.name} needs FILE.py:FUNCTION, which builds the network")
+        if search.build is not None:
+            raise JobError(f"{key}.build: {family.name} takes no function; expected family: keras, or no build")
+        return None, search.space
+    code = read_code(search.build, f"{key}.build")
+    space = dict(search.space or {})
+    before = space.pop(BUILD, code.name)
+    if before != code.name:
+        file = search.build.rpartition(":")[0]
+        raise JobError(
+            f"{key}.build: {file} has changed since the run began ({shown(before)} was its code, and is {code.name}); "
+            "restore it from the run's code/, or start a new run"
+        )
+    return code, space or None
 
 
 def _check_kinds(family: Family, columns: Sequence[Column], key: str) -> None:

@@ -136,6 +136,16 @@ def _named(value: object) -> object:
     return {"kind": value or "none"} if value is None or isinstance(value, str) else value
 
 
+def _function(value: object) -> object:
+    """Refuse a function that is not named as text: what is not in a file by its name cannot be carried to workers."""
+    if callable(value):
+        what = "a lambda" if getattr(value, "__name__", "") == "<lambda>" else "the function itself"
+        raise ValueError(f"expected FILE.py:FUNCTION as text, such as networks.py:build, found {what}")
+    if isinstance(value, str) and not re.fullmatch(r".*\.py:[A-Za-z_]\w*", value):
+        raise ValueError(f"expected FILE.py:FUNCTION, such as networks.py:build, found {shown(value)}")
+    return value
+
+
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Search:
     """One search: a model family, its space, and who proposes the trials.
@@ -150,6 +160,7 @@ class Search:
         batch_size: How many trials are proposed at once, before the results of any of them are known; the family's own
             number by default.
         pruner: Who ends trials early; nobody by default.
+        build: For the family `keras`, the function that builds its networks: `file.py:function`.
     """
 
     family: str
@@ -162,6 +173,7 @@ class Search:
     pruner: Annotated[Pruner, BeforeValidator(_named, json_schema_input_type=Pruner | PrunerKind | None)] = field(
         default_factory=lambda: Pruner("none")
     )
+    build: Annotated[str | None, BeforeValidator(_function)] = None
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -485,4 +497,26 @@ def located(job: Job, base: Path) -> Job:
     if data.test is not None and data.test.path is not None:
         test = dataclasses.replace(data.test, path=resolved_path(data.test.path, base))
         data = dataclasses.replace(data, test=test)
-    return dataclasses.replace(job, data=data)
+    return dataclasses.replace(job, data=data, searches=tuple(_located(search, base) for search in job.searches))
+
+
+def _located(search: Search, base: Path) -> Search:
+    """Return a search with the paths resolved of its function and of the files that its space names."""
+    if search.build is None:
+        return search
+    file, _, function = search.build.rpartition(":")
+    space: Space | None = None
+    if search.space is not None:
+        space = {
+            name: [_file(v, base) for v in entry] if isinstance(entry, list) else _file(entry, base)
+            for name, entry in search.space.items()
+        }
+    return dataclasses.replace(search, build=f"{resolved_path(file, base)}:{function}", space=space)
+
+
+def _file(value: Any, base: Path) -> Any:
+    """Return the path of a file for a text that names one, such as weights.keras."""
+    if not isinstance(value, str) or not Path(value).suffix:
+        return value
+    path = resolved_path(value, base)
+    return path if os.path.isfile(path) else value

@@ -143,16 +143,27 @@ def draft(data: str, target: str) -> tuple[str, str]:
         f"metric: {'accuracy' if task == 'classification' else 'r2'}          # any of scikit-learn's scorers\n"
         "seed: 42\n"
         "searches:\n"
-        "  - family: knn\n"
-        "    sampler: grid               # or random, tpe, …; then add trials: 64\n"
-        "    space:\n"
-        f"      n_neighbors: {{low: 1, high: {max(1, min(50, int(n_rows * 0.5)))}}}\n"
-        "      weights: [uniform, distance]\n"
-        "      metric: [euclidean, manhattan]      # also chebyshev, cosine, and minkowski with p\n"
-        "      scaler: [standard, quantile, none]  # also minmax and robust\n"
+        f"{_searches({c.kind for c in kept}, n_rows)}"
         "budget: {trials: null, time_s: null}      # stop after so many trials, or seconds\n"
     )
     return name, text
+
+
+def _searches(kinds: set[str], n_rows: int) -> str:
+    """Return the searches of a draft: what fits the kinds of columns."""
+    found = [f"  - {{family: {name}, trials: 32}}\n" for name in ("text", "image", "sequence") if name in kinds]
+    if kinds - {"text", "image", "sequence"}:
+        found += [
+            "  - family: knn\n"
+            "    sampler: grid               # or random, tpe, …; then add trials: 64\n"
+            "    space:\n"
+            f"      n_neighbors: {{low: 1, high: {max(1, min(50, int(n_rows * 0.5)))}}}\n"
+            "      weights: [uniform, distance]\n"
+            "      metric: [euclidean, manhattan]      # also chebyshev, cosine, and minkowski with p\n"
+            "      scaler: [standard, quantile, none]  # also minmax and robust\n"
+            "  # - {family: mlp, trials: 64}           # dense networks, on the same leaderboard\n"
+        ]
+    return "".join(found)
 
 
 def _column(name: str, table: Table) -> Column | None:

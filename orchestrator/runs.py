@@ -37,6 +37,7 @@ from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Executor
 from orchestrator.execution.environment import onednn
 from orchestrator.families.base import Answer, Shape
+from orchestrator.families.code import Code, copy_name
 from orchestrator.finish import finish, write_board, write_journals
 from orchestrator.job import Job
 from orchestrator.ledger import Ledger, Record, read
@@ -117,6 +118,7 @@ def run(
         cluster_address(address)
     prepared = prepare(jobs.located(job, base or Path.cwd()))
     files = {
+        **{f"{rundir.CODE}/{copy_name(name)}": source for name, source in prepared.data.train.code.items()},
         rundir.MANIFEST: rundir.manifest_text(_first_manifest(prepared, executor)),
         rundir.JOB: jobs.to_yaml(prepared.job),  # the last one: with it, the directory is a run
     }
@@ -247,6 +249,7 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
             "key": shape.key,
         },
         "dummy": list(prepared.dummy),
+        "code": {name: Code(name, source).sha256 for name, source in data.train.code.items()},
         "warnings": [f"{f.code}: {f.message}" for f in data.findings],
         "made": [0] * len(prepared.job.searches),
         "timings": {"search_s": 0.0, "sessions": []},

@@ -70,3 +70,12 @@ def image(pixels: Any, kind: str = "PNG", **options: Any) -> bytes:
     content = io.BytesIO()
     Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(content, kind, **options)
     return content.getvalue()
+
+
+def digits(path: Path, n_rows: int = 120, *, as_png: bool = False) -> Path:
+    """Write some rows of the bundled digits, images as vectors or as PNG."""
+    table = pq.read_table(Path(orchestrator.__file__).parent / "data" / "datasets" / "digits.parquet").slice(0, n_rows)
+    if as_png:
+        pixels = np.array(table["image"].to_pylist(), np.uint8).reshape(-1, 8, 8) * 15
+        table = table.set_column(0, "image", pa.array([image(one) for one in pixels], pa.binary()))
+    return write(path, table)

@@ -23,6 +23,7 @@ def test_columns_of_every_kind_are_drafted(kind, values, folder, cli):
     assert "exclude" not in yaml.safe_load(outcome.out)["data"]
     alone = cli("init", str(write(folder / "d.parquet", {"c": values, "y": columns()["y"]})), "--target", "y")
     assert (alone.code, alone.err) == (0, "")
+    assert f"fit to run. classification of 'y', {N_ROWS * 4 // 5} training" in cli("check", "d.yaml").out
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class Column:
     """One feature: its Arrow type, how it is read, and the categories of the training rows, sorted.
 
     `shape` is that of one row: () for scalars, text and sequences, (size,) for vectors, (height, width, channels) for
-    images; (channels,) for sequences whose steps have several.
+    images; (channels,) for sequences whose steps have several. `longest` is how many steps the longest sequence has.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Column:
     categories: tuple[str, ...] = ()
     has_nulls: bool = False
     shape: tuple[int, ...] = ()
+    longest: int = 0
 
     @property
     def holds_bytes(self) -> bool:

@@ -131,7 +131,10 @@ def column_of(
     column = Column(name, str(values.type), kind, (), has_nulls)
     if kind == "image":
         return replace(column, shape=arrays.image_shape(values, column, rows))
-    return replace(column, shape=shape_of(values.type)) if kind in ("vector", "sequence") else column
+    if kind == "sequence":
+        longest = pc.max(pc.list_value_length(values)).as_py() or 0
+        return replace(column, shape=shape_of(values.type), longest=int(longest))
+    return replace(column, shape=shape_of(values.type)) if kind == "vector" else column
 
 
 def encode(table: pa.Table, columns: Sequence[Column], rows: npt.NDArray[np.int64] | None = None) -> Features:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ class TrainingSet:
         task: classification or regression.
         metric: A scikit-learn scorer's name.
         seed: The job's seed.
+        code: The text of the user's own files, by the names of the functions that trials ask for.
     """
 
     key: str
@@ -42,6 +43,7 @@ class TrainingSet:
     task: Task
     metric: str
     seed: int
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def matrix(self) -> encode.Floats:

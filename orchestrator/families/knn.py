@@ -43,7 +43,7 @@ WHOLE_PLANE_ANSWERS = {"accuracy": 1000}
 """A plane of at most so many (k, weighting) pairs is answered whole, asked or not: later trials find it there."""
 FEW_ANSWERS = 40
 """The same for all other metrics, whose scorers cost more than accuracy's."""
-_DISTANCE_S = {"euclidean": 2e-10, "cosine": 5e-10, "manhattan": 8e-10, "chebyshev": 8e-10, "minkowski": 8e-9}
+_DISTANCE_S = {"euclidean": 2e-10, "cosine": 5e-10, "manhattan": 5e-10, "chebyshev": 5e-10, "minkowski": 8e-9}
 """Seconds of one core a feature of a distance, about: for the order of units and for estimates, never for results."""
 _UNIT_S, _ACCURACY_S, _SCORER_S = 2e-3, 1e-4, 1e-3
 
@@ -162,9 +162,10 @@ def _scores(
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A plane's fitted index and its prepared queries."""
+    """A plane's fitted index, the rows it was fitted on, and its prepared queries."""
 
     index: Any
+    train: Floats
     queries: Floats
     values: Any
     fit_time_s: float
@@ -200,11 +201,12 @@ def _fit(plane: Plane, data: TrainingSet) -> _Prepared:
     if data.task == "classification":
         classes, values = np.unique(values, return_inverse=True)
         values = values.astype(np.min_scalar_type(len(classes)))
-    return _Prepared(index, queries, values, time.perf_counter() - started)
+    return _Prepared(index, train, queries, values, time.perf_counter() - started)
 
 
 def _search(prepared: _Prepared, plane: Plane, start: int, stop: int) -> neighbours.Neighbours:
-    return neighbours.find(prepared.index, prepared.queries[start:stop], plane.n_neighbors, prepared.values)
+    queries = prepared.queries[start:stop]
+    return neighbours.find(prepared.index, prepared.train, queries, plane.n_neighbors, prepared.values)
 
 
 class KNNPlan:

@@ -9,6 +9,7 @@ and many members of each: the sampler proposes whole configurations for their st
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import json
@@ -17,6 +18,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ BEST_REMEMBERED = 32
 STRUCTURES_A_BATCH = 4
 MEMBERS_A_STRUCTURE = 8
 """A batch draws fewer structures where each would have fewer members than these."""
+CANDIDATES = 12
+"""Points that TPE weighs for a proposal. Optuna's 24 cost a sixth more, and searches of 200 trials ended no better."""
 WIDE = 32
 """Whole numbers from which on TPE is given floats instead."""
 _STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -209,7 +213,9 @@ def _checked_sampler(name: str, key: str) -> None:
 
 def _make(name: str, seed: int, *, is_conditional: bool = False) -> BaseSampler:
     if name.lower() == "tpe":
-        return TPESampler(seed=seed, multivariate=True, group=is_conditional, constant_liar=True)
+        return TPESampler(
+            seed=seed, multivariate=True, group=is_conditional, constant_liar=True, n_ei_candidates=CANDIDATES
+        )
     names = {n.removesuffix("Sampler").lower(): n for n in optuna.samplers.__all__ if n.endswith("Sampler")}
     maker = getattr(optuna.samplers, names[name.lower().removesuffix("sampler")])
     wanted = {"warn_independent_sampling": False, "scramble": True}  # unscrambled, every batch would be the same
@@ -262,6 +268,16 @@ def _remembered(history: Sequence[Result], generator: np.random.Generator) -> li
     return [history[i] for i in sorted([*best, *(int(i) for i in drawn)])]
 
 
+class _Told(FrozenTrial):  # type: ignore[misc]
+    """A finished trial, whose copies share what it holds.
+
+    A study copies every trial that it is told, deeply, which costs as much as a third of a proposal.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Told:
+        return copy.copy(self)
+
+
 def _frozen(result: Result, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
     """Return a result as Optuna's own trial, with what of its parameters still lies in the space."""
     params = {
@@ -269,11 +285,17 @@ def _frozen(result: Result, distributions: Mapping[str, BaseDistribution]) -> Fr
         for name, value in result.trial.params.items()
         if name in distributions and _contains(distributions[name], value)
     }
-    return create_trial(
+    now = datetime.now()
+    return _Told(
+        number=-1,  # this and the next are the study's to give
+        trial_id=-1,
         state=_STATES[result.state],
         value=result.score if result.state == "completed" else None,
+        datetime_start=now,
+        datetime_complete=now,
         params=params,
         distributions={name: distributions[name] for name in params},
+        user_attrs={},
         system_attrs=dict(result.trial.notes or {}),
         intermediate_values=dict(result.reports),
     )

@@ -33,7 +33,7 @@ def train_unit(
     """Train a unit's members from where they are and score them; the payload, at a rung, is how far they are."""
     structure = on_this_device(family, unit.structure, unit.members[0])
     blocks = _all_blocks(unit, family, data, blocks)
-    program = program_of(structure, family.build)
+    program = program_of(structure, lambda: family.program(structure, data))
     trainer = Trainer(program, blocks, family.block_key, unit.n_fit, data.metric, data.seed, notify)
     started = time.perf_counter()
     reached = trainer.train(unit.members, [states.get(m.name) for m in unit.members], unit.until)
@@ -84,10 +84,10 @@ def _all_blocks(
             continue
         if key in given:
             blocks[key] = given[key]
-        elif family.prepares:
-            blocks[key] = block_of(family, member.params, data, member.fold)
-        else:
+        elif family.shares_inputs(data.columns):
             blocks[key] = _by_reference(family, member, data, shared)
+        else:
+            blocks[key] = block_of(family, member.params, data, member.fold)
     return blocks
 
 

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from orchestrator.data import encode
-from orchestrator.data.encode import Features, Kind
+from orchestrator.data.encode import Column, Features, Kind
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.base import Engine, Fitted, Shape
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.parameters import Parameter
-from orchestrator.families.networks.plan import NetworkPlan
+from orchestrator.families.networks.plan import MOST_IN_TURN, NetworkPlan
 from orchestrator.families.networks.records import BlockKey
 from orchestrator.families.networks.structure import Input, Member, Signature, Structure, padded, widest
 from orchestrator.space import Conditions, Dimension, Params, Range, Space, active, dimensions
@@ -37,6 +37,10 @@ class Preparation(ABC):
     def files(self) -> Mapping[str, bytes]:
         """Return what `NetworkFamily.load_preparation` reads."""
 
+    def initial(self) -> Mapping[str, np.ndarray[Any, Any]]:
+        """Return weights that are not drawn at random, by their variables' paths; nan where they are all the same."""
+        return {}
+
 
 class NetworkFamily(ABC):
     """A family of Keras networks.
@@ -51,6 +55,7 @@ class NetworkFamily(ABC):
         fused_widths: Widths that are padded and masked where members train together.
         fused_choices: Choices that are selected by member there.
         preparing: Parameters that the preparation depends on.
+        initializing: Parameters that the first weights depend on, beside those of the graph.
         prepares: Whether the preparation is worth a work unit of its own, whose payload all who train on a fold share.
     """
 
@@ -61,6 +66,7 @@ class NetworkFamily(ABC):
     fused_widths: ClassVar[frozenset[str]] = frozenset()
     fused_choices: ClassVar[frozenset[str]] = frozenset({"activation", "normalization"})
     preparing: ClassVar[frozenset[str]] = frozenset()
+    initializing: ClassVar[tuple[str, ...]] = ()
     prepares: ClassVar[bool] = True
     conditions: ClassVar[Conditions] = SGD
     default_sampler: ClassVar[str] = "tpe"
@@ -112,6 +118,14 @@ class NetworkFamily(ABC):
         sizes = [int(v) for k, v in sorted(params.items()) if k.startswith(("width_", "filters_"))]
         return float(sum(a * b for a, b in itertools.pairwise([1, *sizes])))
 
+    def companions(self, member: Member) -> object:
+        """Return what a member has in common with those of its unit, beside their structure; None for no more."""
+        return None
+
+    def shares_inputs(self, columns: Sequence[Column]) -> bool:
+        """Tell whether inputs depend on no rows, so that all folds of a unit share them."""
+        return not self.prepares
+
     def block_key(self, member: Member) -> BlockKey:
         """Return what names the prepared fold that a member trains on."""
         return tuple((n, v) for n, v in member.items if n in self.preparing), member.fold
@@ -123,6 +137,10 @@ class NetworkFamily(ABC):
     def is_fused_on_gpu(self, params: Params) -> bool:
         """Tell the same for a GPU."""
         return self.is_fused(params)
+
+    def most_in_turn(self, params: Params, shape: Shape) -> int:
+        """Return how many members a unit has at most where they train one after another."""
+        return MOST_IN_TURN
 
     @abstractmethod
     def inputs(self, params: Params, shape: Shape) -> Sequence[Input]:
@@ -139,6 +157,12 @@ class NetworkFamily(ABC):
     @abstractmethod
     def build(self, kit: Any, params: Params, signature: Signature) -> Any:
         """Return the Keras model from the inputs to the logits, made of the kit's layers."""
+
+    def program(self, structure: Structure, data: TrainingSet) -> Any:
+        """Return the program of a structure, on a worker."""
+        from orchestrator.families.networks.program import Program
+
+        return Program(structure, self.build)
 
     def signature(self, params: Params, shape: Shape) -> Signature:
         """Return what the network takes and gives."""
@@ -174,6 +198,7 @@ class NetworkFamily(ABC):
             tuple(options.items()),
             isinstance(dropout, Range) or any(float(rate) > 0 for rate in dropout),  # type: ignore[arg-type]
             fused,
+            self.initializing,
         )
 
     def n_weights(self, params: Params, shape: Shape) -> int:

@@ -104,9 +104,11 @@ def fit_all(family: NetworkFamily, params: Params, data: TrainingSet, epochs: in
     preparation = family.prepare(params, data, rows)
     target, center, scale = standardised(data, rows)
     nothing = np.arange(0)
-    block = Block(preparation.transform(data.features), target, rows, nothing, nothing, center, scale)
+    inputs = preparation.transform(data.features)
+    block = Block(inputs, target, rows, nothing, nothing, center, scale, preparation.initial())
     blocks = {family.block_key(one): block}
-    trainer = Trainer(program_of(structure, family.build), blocks, family.block_key, len(rows), data.metric, data.seed)
+    program = program_of(structure, lambda: family.program(structure, data))
+    trainer = Trainer(program, blocks, family.block_key, len(rows), data.metric, data.seed)
     (reached,) = trainer.train([one], [None], epochs)
     if reached.failure is not None:
         raise RunError(f"the network {reached.failure.code} when it was trained on all rows: {reached.failure.message}")

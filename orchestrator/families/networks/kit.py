@@ -173,6 +173,17 @@ class PlainKit:
         """Add a table of vectors, one a code."""
         return layers.Embedding(n_values, width, name=name)(x)
 
+    def waves(self, name: str, x: Any, n_waves: int) -> list[Any]:
+        """Add sines and cosines of each number at learned frequencies, drawn by a scale first; two parts."""
+        scale = 2 * np.pi * float(self.params.get("frequency_scale", 1.0))
+        phase = layers.EinsumDense(
+            "bd,dn->bdn",
+            (x.shape[-1], n_waves),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=scale),
+            name=name,
+        )(x)
+        return [keras.ops.sin(phase), keras.ops.cos(phase)]
+
     def concatenate(self, parts: Sequence[Any]) -> Any:
         """Put parts side by side, each flat."""
         flat = [part if len(part.shape) == 2 else layers.Flatten()(part) for part in parts]
@@ -180,13 +191,16 @@ class PlainKit:
 
     def hidden(self, number: int, x: Any, width: str) -> Any:
         """Add what follows a hidden layer: normalisation, activation, dropout."""
+        return self.dropout(f"dropout_{number}", self.activated(number, x, width))
+
+    def activated(self, number: int, x: Any, width: str) -> Any:
+        """Add normalisation and activation alone."""
         kind, name = self.params.get("normalization", "none"), f"normalization_{number}"
         if kind == "batch":
             x = layers.BatchNormalization(momentum=BATCH_MOMENTUM, name=name)(x)
         elif kind == "layer":
             x = layers.LayerNormalization(name=name)(x)
-        x = layers.Activation(self.params.get("activation", "relu"))(x)
-        return self.dropout(f"dropout_{number}", x)
+        return layers.Activation(self.params.get("activation", "relu"))(x)
 
     def dropout(self, name: str, x: Any) -> Any:
         """Add dropout."""
@@ -211,6 +225,8 @@ class PopulationKit(PlainKit):
     traits: dict[str, Trait] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     """For a weight of the plain model, the one of the template that stands for it, where names differ."""
+    has_loops: bool = False
+    """Whether a layer has an operation that is faster one member after another, in the same program."""
 
     @property
     def is_biased(self) -> bool:
@@ -226,15 +242,14 @@ class PopulationKit(PlainKit):
         """Return the padded width."""
         return self.structure.pads.get(name) or int(self.params[name])
 
-    def hidden(self, number: int, x: Any, width: str) -> Any:
-        """Add normalisation, activation, dropout and mask, each as far as members of the structure differ."""
+    def activated(self, number: int, x: Any, width: str) -> Any:
+        """Add normalisation, activation and mask, each as far as members of the structure differ."""
         x = self._normalized(number, x, width)
         x = self._chosen(
             f"activation_{number}",
             "activation",
             [layers.Activation(a, name=f"activation_{number}_{a}")(x) for a in self._of("activation")],
         )
-        x = self.dropout(f"dropout_{number}", x)
         return self._masked(f"mask_{number}", x, width)
 
     def _normalized(self, number: int, x: Any, width: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from orchestrator.families.networks.schedule import EPSILON
 from orchestrator.families.networks.structure import LOSSES, Signature
 from orchestrator.space import Params
 
@@ -36,8 +37,9 @@ def hyper_of(params: Params, signature: Signature, class_counts: Any) -> dict[st
     return {"smoothing": np.float32(params.get("label_smoothing", 0.0)), "class_weight": weights}
 
 
-def loss_of(signature: Signature, logits: Any, target: Any, hyper: Mapping[str, Any]) -> Any:
-    """Return one member's mean loss over a batch."""
+def loss_of(signature: Signature, outputs: Any, target: Any, hyper: Mapping[str, Any]) -> Any:
+    """Return one member's mean loss over a batch; outputs are logits, numbers, or probabilities where they say so."""
+    logits = _logarithms(outputs) if signature.gives_probabilities else outputs
     if signature.goal == "regression":
         error = logits[:, 0] - target
         size = tf.abs(error)
@@ -55,9 +57,18 @@ def loss_of(signature: Signature, logits: Any, target: Any, hyper: Mapping[str, 
     return tf.reduce_mean(weight * tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
 
 
-def probabilities(signature: Signature, logits: Any) -> Any:
-    """Return class probabilities of logits, shape (..., classes), float64; numbers themselves for regression."""
-    x = np.asarray(logits, np.float64)
+def _logarithms(outputs: Any) -> Any:
+    """Return logits of probabilities, as far as they can be told from 0 and 1; of one, those of both classes."""
+    both = tf.concat([1.0 - outputs, outputs], axis=-1) if outputs.shape[-1] == 1 else outputs
+    return tf.math.log(tf.clip_by_value(both, EPSILON, 1.0 - EPSILON))
+
+
+def probabilities(signature: Signature, outputs: Any) -> Any:
+    """Return class probabilities, shape (..., classes), float64; numbers themselves for regression."""
+    x = np.asarray(outputs, np.float64)
+    if signature.gives_probabilities:
+        both = np.concatenate([1.0 - x, x], axis=-1) if x.shape[-1] == 1 else x
+        return both / both.sum(axis=-1, keepdims=True)
     if signature.goal == "regression":
         return x[..., 0]
     if signature.goal == "binary":

@@ -1,4 +1,9 @@
-"""The family `mlp`: dense networks over tables, with embeddings for categories."""
+"""The family `mlp`: dense networks over tables, with embeddings for categories.
+
+With `frequencies`, every number also enters as sines and cosines of learned frequencies, which lets a network follow
+narrow bumps as neighbours do (Gorishniy, Rubachev, Babenko 2022, On embeddings for numerical features in tabular deep
+learning, arXiv 2203.05556).
+"""
 
 from __future__ import annotations
 
@@ -20,10 +25,13 @@ from orchestrator.families.base import Shape
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.family import SGD, NetworkFamily, Preparation
 from orchestrator.families.networks.parameters import Choice, Number, Parameter
-from orchestrator.families.networks.structure import Input, Signature
+from orchestrator.families.networks.structure import LANES, Input, Signature
 from orchestrator.space import Conditions, Params, Range, Space
 
 MOST_LAYERS = 6
+MOST_FREQUENCIES = 8 * LANES
+FEW_NUMBERS = 8
+"""Up to so many numbers the default space offers frequencies, which make each into many inputs."""
 NUMBERS, CODES = "numbers", "codes"
 FILE = "preparation.skops"
 
@@ -67,35 +75,45 @@ class MLP(NetworkFamily):
         **parameters.HIDDEN,
         "scaler": Choice("standard", SCALERS),
         "embedding_width": Number(8, 1, 1024, is_whole=True),
+        "frequencies": Number(0, 0, MOST_FREQUENCIES, is_whole=True, multiple_of=LANES),
+        "frequency_scale": Number(0.3, 1e-6, 1e6),
     }
-    layers = frozenset({"depth", "embedding_width"})
+    layers = frozenset({"depth", "embedding_width", "frequencies"})
+    initializing = ("frequency_scale",)
     fused_widths = frozenset(f"width_{i}" for i in range(1, MOST_LAYERS + 1))
     preparing = frozenset({"scaler"})
     conditions: ClassVar[Conditions] = {
         **SGD,
+        "frequency_scale": ("frequencies", frozenset(range(LANES, MOST_FREQUENCIES + 1, LANES))),
         "width_1": ("depth", frozenset(range(1, MOST_LAYERS + 1))),
         **parameters.width_conditions(MOST_LAYERS),
     }
 
     def default_space(self, shape: Shape) -> Space:
-        """Return one to three hidden layers of up to 128 units."""
-        n_rows = shape.n_train_smallest
-        sizes = [size for size in (32, 64, 128) if size <= max(32, n_rows // 8)]
-        return {
+        """Return one to three hidden layers of up to 128 units, trained for longer where there are fewer rows."""
+        n_rows, n_numbers = shape.n_train_smallest, self._n_numbers(shape)
+        sizes = [size for size in (32, 64, 128) if size <= max(32, n_rows // 20)]
+        rates = Range(3e-4, 3e-2, log=True)
+        space: Space = {
             "depth": [1, 2, 3],
             **{f"width_{i}": [32, 64, 128] for i in (1, 2, 3)},
             "activation": ["relu", "tanh"],
             "normalization": ["none", "batch"],
             "dropout": Range(0.0, 0.4),
             "scaler": ["standard", "quantile"],
-            **parameters.training_space(Range(3e-4, 3e-2, log=True), sizes, 30, shape.task),
+            **parameters.training_space(rates, sizes[-2:], parameters.epochs_for(n_rows), shape.task),
         }
+        if 0 < n_numbers <= FEW_NUMBERS:
+            space |= {"frequencies": [0, 16], "frequency_scale": Range(0.05, 1.0, log=True)}
+        return space
+
+    def _n_numbers(self, shape: Shape) -> int:
+        return sum(_n_numbers(c) for c in shape.columns if c.kind in self.kinds)
 
     def inputs(self, params: Params, shape: Shape) -> Sequence[Input]:
         """Return numbers and codes, as far as there are such columns."""
-        columns = [c for c in shape.columns if c.kind in self.kinds]
-        n_numbers = sum(_n_numbers(c) for c in columns)
-        coded = [len(c.categories) + 2 for c in columns if c.kind == "category"]
+        n_numbers = self._n_numbers(shape)
+        coded = [len(c.categories) + 2 for c in shape.columns if c.kind == "category"]
         found = [Input(NUMBERS, (n_numbers,))] if n_numbers else []
         return [*found, Input(CODES, (len(coded),), "int32", sum(coded))] if coded else found
 
@@ -119,6 +137,8 @@ class MLP(NetworkFamily):
             x = kit.input(one.name, one.shape, one.dtype)
             if one.name == CODES:
                 x = kit.embedding("embedding", x, one.n_values, int(params["embedding_width"]))
+            elif params.get("frequencies"):
+                parts += kit.waves("frequencies", x, int(params["frequencies"]))
             parts.append(x)
         x = kit.concatenate(parts)
         for i in range(1, int(params["depth"]) + 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import JobError, did_you_mean, shown
@@ -39,13 +40,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number from `low` to `high`; `or_none` where `none` is a value too."""
+    """A number from `low` to `high`; `or_none` where `none` is a value too; `multiple_of` some whole number."""
 
     default: Any
     low: float
     high: float
     is_whole: bool = False
     or_none: bool = False
+    multiple_of: int = 1
 
     def checked(self, key: str, dimension: Dimension) -> Range | list[Any]:
         """Return the dimension, null written as `none`.
@@ -62,14 +64,56 @@ class Number:
             if self.or_none and value == "none":
                 continue
             kinds = int if self.is_whole else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value <= self.high:
+            is_one = isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
+            if not is_one or (self.is_whole and value % self.multiple_of):
                 what = "whole numbers" if self.is_whole else "numbers"
+                what = f"multiples of {self.multiple_of}" if self.multiple_of > 1 else what
                 also = ", or none" if self.or_none else ""
                 raise JobError(f"{key}: expected {what} from {self.low:g} to {self.high:g}{also}; found {shown(value)}")
         return dimension if isinstance(dimension, Range) else values
 
 
-Parameter = Choice | Number
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+    default: bool = False
+
+    def checked(self, key: str, dimension: Dimension) -> list[Any]:
+        """Return the values of a dimension.
+
+        Raises:
+            JobError: One of them is neither.
+        """
+        values: list[Any] = [dimension.low] if isinstance(dimension, Range) else list(dimension)
+        for value in values:
+            if not isinstance(value, bool):
+                raise JobError(f"{key}: expected true or false, found {shown(value)}")
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The path of a file, made absolute, since workers have working directories of their own; or `none`."""
+
+    default: str = "none"
+
+    def checked(self, key: str, dimension: Dimension) -> list[Any]:
+        """Return the paths of a dimension.
+
+        Raises:
+            JobError: There is no such file.
+        """
+        values: list[Any] = [dimension.low] if isinstance(dimension, Range) else list(dimension)
+        for value in values:
+            if value not in (None, "none") and not (isinstance(value, str) and Path(value).is_file()):
+                raise JobError(f"{key}: expected a file, or none; found {shown(value)}, which is no file")
+        return ["none" if value in (None, "none") else str(Path(value).resolve()) for value in values]
+
+
+Parameter = Choice | Number | Flag | File
+ROWS_SEEN = 400_000
+"""How often a default space lets a network look at rows, all in all: few rows are looked at more often, in bounds."""
 TRAINING: Mapping[str, Parameter] = {
     "optimizer": Choice("adam", OPTIMIZERS),
     "momentum": Number(0.9, 0.0, 0.9999),
@@ -118,9 +162,16 @@ def widths(n_layers: int, default: int = 64) -> Mapping[str, Parameter]:
     return {f"width_{i}": Number(default, 1, 65536, is_whole=True) for i in range(1, n_layers + 1)}
 
 
-def width_conditions(n_layers: int, parent: str = "depth") -> dict[str, tuple[str, frozenset[Any]]]:
+def width_conditions(
+    n_layers: int, parent: str = "depth", name: str = "width"
+) -> dict[str, tuple[str, frozenset[Any]]]:
     """Return that a width means something only where its layer is there."""
-    return {f"width_{i}": (parent, frozenset(range(i, n_layers + 1))) for i in range(2, n_layers + 1)}
+    return {f"{name}_{i}": (parent, frozenset(range(i, n_layers + 1))) for i in range(2, n_layers + 1)}
+
+
+def epochs_for(n_rows: int) -> int:
+    """Return the epochs of a default space for `n_rows` training rows."""
+    return max(20, min(100, ROWS_SEEN // n_rows))
 
 
 def training_space(rates: Range, batch_sizes: Sequence[int], epochs: int, task: str) -> Space:
@@ -133,7 +184,7 @@ def training_space(rates: Range, batch_sizes: Sequence[int], epochs: int, task: 
         "weight_decay": Range(1e-6, 1e-2, log=True),
         "batch_size": list(batch_sizes),
         "epochs": epochs,
-        "patience": 5,
+        "patience": max(5, epochs // 6),
     }
     if task == "classification":
         space["label_smoothing"] = [0.0, 0.1]

@@ -56,7 +56,8 @@ def block_of(family: NetworkFamily, params: Params, data: TrainingSet, fold: int
     fit, inner = inner_split(data, rows.train)
     prepared = family.prepare(params, data, rows.train)
     target, center, scale = standardised(data, rows.train)
-    return Block(prepared.transform(data.features), target, fit, inner, rows.valid, center, scale)
+    inputs = prepared.transform(data.features)
+    return Block(inputs, target, fit, inner, rows.valid, center, scale, prepared.initial())
 
 
 def standardised(data: TrainingSet, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float, float]:
@@ -190,14 +191,14 @@ class NetworkPlan:
 
         Members of a structure are taken fold by fold and cut into pieces of nearly equal size.
         """
-        groups: dict[Structure, dict[str, Member]] = {}
+        groups: dict[tuple[Structure, object], dict[str, Member]] = {}
         for params in wanted:
             structure, members_of_trial = self._members(params)
             for one in members_of_trial:
                 if one.answer(epochs) in missing:
-                    groups.setdefault(structure, {})[one.name] = one
+                    groups.setdefault((structure, self._family.companions(one)), {})[one.name] = one
         units = []
-        for structure, members in groups.items():
+        for (structure, _), members in groups.items():
             by_fold = sorted(members.values(), key=lambda m: m.fold)
             for piece in balanced(by_fold, self._most(structure, by_fold[0].params)):
                 units.append(self._unit(structure, tuple(piece), epochs))
@@ -208,7 +209,7 @@ class NetworkPlan:
 
     def _most(self, structure: Structure, params: Params) -> int:
         if not structure.is_fused:
-            return MOST_IN_TURN
+            return self._family.most_in_turn(params, self._shape)
         weights = self._family.n_weights({**params, **structure.pads}, self._shape)
         row = self._family.row_floats({**params, **structure.pads}, self._shape)
         member_bytes = 4 * (8 * weights + int(params["batch_size"]) * row)

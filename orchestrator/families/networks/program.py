@@ -9,7 +9,8 @@ nothing of its members, and serves any number of them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -23,6 +24,8 @@ from orchestrator.space import Params
 
 MOST_PROGRAMS = 12
 """Programs that a process keeps; the least recently used goes first."""
+MOST_PLAIN = 256
+"""Configurations of a structure whose initializers a program remembers."""
 EVALUATED_ROWS = 512
 """Rows of a chunk of evaluation."""
 
@@ -92,13 +95,24 @@ class Program:
             state.append(np.broadcast_to(np.asarray(value, variable.dtype), variable.shape))
         return flat, state
 
+    def put(self, flat: Any, path: str, values: Any) -> None:
+        """Write values into the corner of one variable of a member's flat weights; nan leaves what is there."""
+        for variable, shape, part in zip(
+            self.weights, self.shapes, np.split(flat, np.cumsum(self.sizes)[:-1]), strict=True
+        ):
+            if variable.path == path:
+                place = corner(part.reshape(shape), values.shape)
+                place[...] = np.where(np.isnan(values), place, values)
+
     def _plain_initializers(self, params: Params) -> list[tuple[str, tuple[int, ...], Any]]:
-        structural = {
-            n: params[n] for n in (*self.structure.fixed, *self.structure.pads, *self.structure.options) if n in params
-        }
+        one = self.structure
+        names = (*one.fixed, *one.pads, *one.options, *one.initializing)
+        structural = {name: params[name] for name in names if name in params}
         key = repr(sorted(structural.items()))
         if key not in self._initial:
-            model = self.build(PlainKit(structural), structural, self.structure.signature)
+            while len(self._initial) >= MOST_PLAIN:
+                self._initial.popitem(last=False)
+            model = self.build(PlainKit(structural), structural, one.signature)
             self._initial[key] = [(v.path, tuple(v.shape), initializer) for v, initializer in _initializers(model)]
         return self._initial[key]
 
@@ -114,16 +128,24 @@ class Program:
                 variable.assign(corner(values[path], variable.shape))
         return model
 
-    def _logits(self, flat: Any, state: Sequence[Any], inputs: Mapping[str, Any], rows: Any, training: bool) -> Any:
+    def _taken(self, flat: Any, inputs: Mapping[str, Any], rows: Any) -> tuple[list[Any], list[Any]]:
+        """Return one member's weights, one array a variable, and its rows of the inputs."""
         weights = [tf.reshape(p, s) for p, s in zip(tf.split(flat, self.sizes), self.shapes, strict=True)]
-        taken = [tf.gather(inputs[i.name], rows) for i in self.structure.signature.inputs]
+        return weights, [tf.gather(inputs[i.name], rows) for i in self.structure.signature.inputs]
+
+    def _logits(self, flat: Any, state: Sequence[Any], inputs: Mapping[str, Any], rows: Any, training: bool) -> Any:
+        weights, taken = self._taken(flat, inputs, rows)
         return self.template.stateless_call(weights, list(state), taken, training=training)
+
+    def _loss(self, flat: Any, state: Any, hyper: Any, inputs: Any, target: Any, rows: Any) -> tuple[Any, Any]:
+        """Return one member's loss over a batch, and its new state."""
+        logits, new_state = self._logits(flat, state, inputs, rows, training=True)
+        return loss_of(self.structure.signature, logits, tf.gather(target, rows), hyper), new_state
 
     def _gradient(self, flat: Any, state: Any, hyper: Any, inputs: Any, target: Any, rows: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as tape:
             tape.watch(flat)
-            logits, new_state = self._logits(flat, state, inputs, rows, training=True)
-            loss = loss_of(self.structure.signature, logits, tf.gather(target, rows), hyper)
+            loss, new_state = self._loss(flat, state, hyper, inputs, target, rows)
         return loss, tf.convert_to_tensor(tape.gradient(loss, flat)), new_state
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
@@ -137,7 +159,8 @@ class Program:
     def _mapped(self, function: Any, values: Any) -> Any:
         """Return `function` of every member, stacked: all at once, or of the only one."""
         if self.structure.is_fused:
-            return tf.vectorized_map(function, values, fallback_to_while_loop=False)
+            with _quiet():
+                return tf.vectorized_map(function, values, fallback_to_while_loop=self.kit.has_loops)
         only = tf.nest.map_structure(lambda value: value[0], values)
         return tf.nest.map_structure(lambda value: value[tf.newaxis], function(only))
 
@@ -187,13 +210,25 @@ class Program:
 _programs: OrderedDict[Structure, Program] = OrderedDict()
 
 
-def program_of(structure: Structure, build: Any) -> Program:
+def program_of(structure: Structure, make: Callable[[], Program]) -> Program:
     """Return the program of a structure, from this process's memory where it is one of the last that were used."""
-    program = _programs.pop(structure, None) or Program(structure, build)
+    program = _programs.pop(structure, None) or make()
     while len(_programs) >= MOST_PROGRAMS:
         _programs.popitem(last=False)
     _programs[structure] = program
     return program
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TensorFlow from warning of operations that are meant to run one member after another."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _initializers(model: keras.Model) -> list[tuple[Any, Any]]:
@@ -201,7 +236,9 @@ def _initializers(model: keras.Model) -> list[tuple[Any, Any]]:
     found: dict[str, Any] = {}
     for layer in model._flatten_layers():
         for variable in layer._trainable_variables:
-            found[variable.path] = getattr(layer, f"{variable.name}_initializer", None)
+            name = variable.name.removesuffix("_kernel") if variable.name == "recurrent_kernel" else variable.name
+            if name != "bias" or not getattr(layer, "unit_forget_bias", False):  # which is no initializer's, but fixed
+                found[variable.path] = getattr(layer, f"{name}_initializer", None)
     return [(v, found.get(v.path) or np.asarray(v.numpy())) for v in model.trainable_variables]
 
 

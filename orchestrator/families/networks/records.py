@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Block:
         scored: Places of the rows whose answers are asked for.
         center: What a standardised target is short of, by `scale`.
         scale: What one unit of a standardised target is.
+        initial: Weights that are not drawn at random, by their variables' paths; nan where they are all the same.
     """
 
     inputs: Mapping[str, Array]
@@ -36,6 +37,7 @@ class Block:
     scored: Array
     center: float = 0.0
     scale: float = 1.0
+    initial: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,16 @@ class Signature:
     n_outputs: int
     gives_probabilities: bool = False
 
+    @property
+    def task(self) -> str:
+        """`classification` or `regression`."""
+        return "regression" if self.goal == "regression" else "classification"
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are; 0 for regression."""
+        return {"regression": 0, "binary": 2}.get(self.goal, self.n_outputs)
+
     @classmethod
     def of(cls, inputs: Iterable[Input], task: str, n_classes: int) -> Signature:
         """Describe a network for a task: one logit for two classes, one a class for more, one number for regression."""
@@ -58,6 +68,7 @@ class Structure:
         option_items: The values that members choose from, by parameter, where there are several.
         has_dropout: Whether any member may have dropout.
         is_fused: Whether members train as one program; else one after another, by a program that they share.
+        initializing: Other parameters that the first weights depend on.
     """
 
     family: str
@@ -67,6 +78,7 @@ class Structure:
     option_items: tuple[tuple[str, tuple[Any, ...]], ...]
     has_dropout: bool
     is_fused: bool
+    initializing: tuple[str, ...] = ()
 
     @property
     def fixed(self) -> Mapping[str, Any]:

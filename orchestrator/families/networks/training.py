@@ -64,6 +64,8 @@ class Trainer:
         """Return a member that has not trained yet."""
         generator = np.random.default_rng([*seed_of(self.seed, member), 0])
         flat, state = self.program.initial(member.params, generator)
+        for path, values in self._block(member).initial.items():
+            self.program.put(flat, path, values)
         return Progressed(0, Weights(flat, tuple(state)), np.zeros((2, len(flat)), np.float32))
 
     def train(
