@@ -64,6 +64,8 @@ def _execute(
         _leave()
     outcome = run_unit(unit, data, inputs, timeout_s, None if note_key is None else _noting(note_key))
     if overran(outcome):
+        if note_key is not None:
+            _leave()  # TensorFlow would trace the next unit beside a thread that may be tracing
         threading.Timer(LINGER_S, os._exit, (0,)).start()  # the thread that overran ends with its process
     if isinstance(outcome, Failure):
         return outcome, None

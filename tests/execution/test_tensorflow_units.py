@@ -220,6 +220,7 @@ def test_network_stuck_inside_tensorflow_is_a_timeout_and_its_process_ends(execu
     outcome = outcomes_of(executor, [Network("n", partial(stick_in_tensorflow, note))])[0].outcome
     assert outcome == Failure("timeout", "over 5 s (resources.trial_timeout_s)")
     pid = int(note.read_text())
+    assert pid not in {other for other, *_ in payloads_of(executor, [Network(f"n{i}", look_around) for i in range(8)])}
     deadline = time.monotonic() + DEADLINE_S
     while psutil.pid_exists(pid):
         assert time.monotonic() < deadline, f"the process was there after {DEADLINE_S:g} s"

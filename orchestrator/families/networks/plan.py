@@ -174,13 +174,15 @@ class NetworkPlan:
         self._n_fit = min(train - n_inner(train) for train, _ in shape.fold_rows)
         self._home: dict[str, TrainUnit] = {}
 
-    def _members(self, params: Params) -> list[Member]:
+    def _members(self, params: Params) -> tuple[Structure, list[Member]]:
         settings = self._family.settings(params, self._shape.task)
-        return [member(self._family.name, settings, fold) for fold in range(len(self._shape.fold_rows))]
+        structure = self._family.structure_of(settings, self._shape, self._dims)
+        folds = range(len(self._shape.fold_rows))
+        return structure, [member(self._family.name, settings, fold, structure) for fold in folds]
 
     def answers_of(self, params: Params, epochs: int | None = None) -> list[str]:
         """Return the answers of a trial, one a fold."""
-        return [one.answer(epochs) for one in self._members(params)]
+        return [one.answer(epochs) for one in self._members(params)[1]]
 
     def units_for(
         self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
@@ -191,9 +193,9 @@ class NetworkPlan:
         """
         groups: dict[tuple[Structure, object], dict[str, Member]] = {}
         for params in wanted:
-            for one in self._members(params):
+            structure, members_of_trial = self._members(params)
+            for one in members_of_trial:
                 if one.answer(epochs) in missing:
-                    structure = self._family.structure_of(one.params, self._shape, self._dims)
                     groups.setdefault((structure, self._family.companions(one)), {})[one.name] = one
         units = []
         for (structure, _), members in groups.items():

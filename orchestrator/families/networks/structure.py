@@ -134,9 +134,15 @@ class Member:
         return self.name if epochs is None else f"{self.name}@{epochs}"
 
 
-def member(family: str, params: Params, fold: int) -> Member:
-    """Return the member that a trial has in a fold."""
-    digest = hashlib.blake2b(repr(key_of(params)).encode(), digest_size=10).hexdigest()
+def member(family: str, params: Params, fold: int, structure: Structure | None = None) -> Member:
+    """Return the member that a trial has in a fold; where it trains with others, `structure` is part of its name.
+
+    Searches over other spaces pad a configuration to other widths, which rounds otherwise and drops other units out, so
+    that its answer there is another one.
+    """
+    key = key_of(params)
+    named = key if structure is None else (key, structure.pad_items, structure.option_items, structure.has_dropout)
+    digest = hashlib.blake2b(repr(named).encode(), digest_size=10).hexdigest()
     return Member(f"{family}/{digest}/fold{fold}", tuple(sorted(params.items())), fold)
 
 
