@@ -27,8 +27,9 @@ The datasets are files of the folder that --data or ORCHESTRATOR_TEST_DATA names
 are made up, and rows that need other data are left out. The verdicts compare with the orchestrator's search alone, as
 no peer refits a model. Starting Ray and importing TensorFlow in its workers, once, is apart.
 
-Run it on a quiet machine: Ray starts its workers with a niceness of 15, so that beside other work the orchestrator and
-Ray Tune get less of the CPUs than `fit` and KerasTuner do.
+CPU seconds, of a peer's process and of the orchestrator's driver and workers, say more where the machine is busy. It
+had better not be: Ray starts its workers with a niceness of 15, so that beside other work the orchestrator and Ray Tune
+get less of the CPUs than `fit` and KerasTuner do.
 """
 
 from __future__ import annotations
@@ -142,9 +143,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """One run of the orchestrator: its seconds, those of its search, and how many its workers computed in it."""
+    """One run of the orchestrator: its seconds, those of its search, how many its workers computed; CPU seconds."""
 
     run_s: float
+    cpu_s: float
     search_s: float
     worked_s: float
     trials: tuple[Trial, ...]
@@ -152,9 +154,10 @@ class Ours:
 
 @dataclass(slots=True)
 class Peer:
-    """What a peer took for some trials, and what it scored: (trial, fold) -> score."""
+    """What a peer took for a trial, of time and of CPU time, and what it scored: (trial, fold) -> score."""
 
     a_trial_s: float
+    cpu_s: float | None
     n_trials: int
     note: str
     scores: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -264,9 +267,9 @@ def job_of(row: Row, path: Path, space: Space | None, n_trials: int) -> Job:
 
 def ours(job: Job, folder: Path) -> Ours:
     out = folder / f"run-{time.monotonic_ns()}"
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), peers.cpu_s()
     result = orchestrator.run(job, out, executor="ray")
-    run_s = time.perf_counter() - began
+    run_s, cpu_s = time.perf_counter() - began, peers.cpu_s() - cpu_began
     session = json.loads((out / "manifest.json").read_text())["timings"]["sessions"][-1]
     rows = [row for row in result.leaderboard.rows if row.family != "dummy"]
     if bad := [row for row in rows if row.state != "completed"]:
@@ -286,7 +289,7 @@ def ours(job: Job, folder: Path) -> Ours:
         told = [answers.get(member(family.name, settings, fold).name) for fold in range(FOLDS)]
         if all(isinstance(one, Answer) for one in told):
             trials.append(Trial(settings, number, tuple(one.score for one in told)))
-    return Ours(run_s, session["search_s"], worked_s, tuple(trials))
+    return Ours(run_s, cpu_s, session["search_s"], worked_s, tuple(trials))
 
 
 def compare(row: Row, data: Path | None, folder: Path, options: Options) -> None:
@@ -377,13 +380,14 @@ def by_fit(run: Ours, chosen: Sequence[int], problem_of: Any, folds_each: int) -
     first = {**run.trials[chosen[0]].params, "epochs": 1}
     plain_networks.score(problems[0], first, 0)  # warm
     scores: dict[tuple[int, int], float] = {}
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), peers.cpu_s()
     for place, (number, problem) in enumerate(zip(chosen, problems, strict=True)):
         for fold in range(FOLDS) if folds_each == FOLDS else [place % FOLDS]:
             scores[number, fold] = plain_networks.score(problem, run.trials[number].params, fold)
     seconds = (time.perf_counter() - began) / len(scores) * FOLDS
+    cpu_s = (peers.cpu_s() - cpu_began) / len(scores) * FOLDS
     part = "" if folds_each == FOLDS else ", one fold of each"
-    return Peer(seconds, len(chosen), f"{len(chosen)} trials{part}", scores)
+    return Peer(seconds, cpu_s, len(chosen), f"{len(chosen)} trials{part}", scores)
 
 
 def by_keras_tuner(run: Ours, chosen: Sequence[int], problem_of: Any, folder: Path) -> Peer | None:
@@ -401,8 +405,10 @@ def by_keras_tuner(run: Ours, chosen: Sequence[int], problem_of: Any, folder: Pa
             scores[chosen[trial], fold] = plain_networks.accuracy(network, problems[trial], fold)
         return statistics.mean(scores[chosen[trial], fold] for fold in range(FOLDS))
 
+    began = peers.cpu_s()
     seconds = peers.keras_tuner_cost(build, train, len(chosen), folder / "keras-tuner")
-    return None if seconds is None else Peer(seconds, len(chosen), f"{len(chosen)} trials", scores)
+    cpu_s = (peers.cpu_s() - began) / len(chosen)
+    return None if seconds is None else Peer(seconds, cpu_s, len(chosen), f"{len(chosen)} trials", scores)
 
 
 def tune_trial(config: Mapping[str, Any], trials: Sequence[Any]) -> dict[str, float]:
@@ -419,20 +425,23 @@ def by_ray_tune(run: Ours, chosen: Sequence[int], problem_of: Any, folder: Path)
         return None
     if cost.n_trials < len(chosen):
         raise SystemExit(f"Ray Tune: {cost.n_trials} of {len(chosen)} trials completed")
-    return Peer(cost.a_trial_side_by_side, len(chosen), f"{len(chosen)} trials side by side")
+    return Peer(cost.a_trial_side_by_side, None, len(chosen), f"{len(chosen)} trials side by side")
 
 
 def show(row: Row, run: Ours, measured: Mapping[str, Peer]) -> None:
     n_trials = len(run.trials)
-    print(f"{'':28}{'s a trial':>10}{'trials/hour':>13}{'search, times faster':>22}{'run(), times':>14}")
+    print(f"{'':28}{'s a trial':>10}{'CPU s':>9}{'trials/hour':>13}{'search, times faster':>22}{'run(), times':>14}")
     for name, peer in measured.items():
         ratios = peer.a_trial_s * n_trials / run.search_s, peer.a_trial_s * n_trials / run.run_s
         print(
-            f"{name:28}{peer.a_trial_s:10.3f}{3600 / peer.a_trial_s:13.0f}{ratios[0]:22.1f}{ratios[1]:14.1f}"
-            f"  EXTRAPOLATED from {peer.note}"
+            f"{name:28}{peer.a_trial_s:10.3f}{'' if peer.cpu_s is None else f'{peer.cpu_s:.3f}':>9}"
+            f"{3600 / peer.a_trial_s:13.0f}{ratios[0]:22.1f}{ratios[1]:14.1f}  EXTRAPOLATED from {peer.note}"
         )
-    for name, seconds in (("orchestrator, its search", run.search_s), ("orchestrator, whole run()", run.run_s)):
-        print(f"{name:28}{seconds / n_trials:10.3f}{3600 * n_trials / seconds:13.0f}  {seconds:.1f} s in all")
+    for name, seconds, cpu in (
+        ("orchestrator, its search", run.search_s, ""),
+        ("orchestrator, whole run()", run.run_s, f"{run.cpu_s / n_trials:.3f}"),
+    ):
+        print(f"{name:28}{seconds / n_trials:10.3f}{cpu:>9}{3600 * n_trials / seconds:13.0f}  {seconds:.1f} s in all")
     for name, target in row.targets.items():
         if name in measured:
             ratio = measured[name].a_trial_s * n_trials / run.search_s

@@ -11,10 +11,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import orchestrator.execution.ray_executor  # noqa: F401  (it sets Ray's environment, and so comes before Ray)
 
@@ -59,6 +61,29 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
 def machine() -> str:
     """Return how many CPUs there are and how busy they were before the benchmark."""
     return f"{os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.2f} over the last minute"
+
+
+def ray_workers(me: psutil.Process) -> list[psutil.Process]:
+    """Return the workers of the Ray that a process has started."""
+    found = []
+    for raylet in (child for child in me.children() if child.name() == "raylet"):
+        for child in raylet.children():
+            try:
+                if "".join(child.cmdline()[:1]).startswith("ray::"):
+                    found.append(child)
+            except psutil.Error:
+                continue
+    return found
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds that this process and Ray's living workers have taken, which other load changes less."""
+    total, me = 0.0, psutil.Process()
+    for process in (me, *ray_workers(me)):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 @dataclass(frozen=True, slots=True)
