@@ -304,7 +304,7 @@ def sampled_memory(every_s: float = 0.2) -> Iterator[Peaks]:
     def sample() -> None:
         while not done.wait(every_s):
             total = 0
-            for kind, process in [("driver", me), *(("worker", w) for w in ray_workers(me))]:
+            for kind, process in [("driver", me), *(("worker", w) for w in peers.ray_workers(me))]:
                 try:
                     memory = process.memory_full_info()
                 except psutil.Error:
@@ -321,18 +321,6 @@ def sampled_memory(every_s: float = 0.2) -> Iterator[Peaks]:
     finally:
         done.set()
         thread.join()
-
-
-def ray_workers(me: psutil.Process) -> list[psutil.Process]:
-    found = []
-    for raylet in (child for child in me.children() if child.name() == "raylet"):
-        for child in raylet.children():
-            try:
-                if "".join(child.cmdline()[:1]).startswith("ray::"):
-                    found.append(child)
-            except psutil.Error:
-                continue
-    return found
 
 
 def measure_memory(folder: Path, n_rows: int | None) -> None:
