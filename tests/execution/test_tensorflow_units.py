@@ -164,7 +164,7 @@ def test_networks_and_scikit_learn_share_no_process(executor: Executor) -> None:
 def test_tensorflow_loads_once_a_process_and_not_once_a_unit(executor: Executor) -> None:
     first = {pid for pid, *_ in payloads_of(executor, [Network(f"n{i}", look_around) for i in range(6)])}
     later = {pid for pid, *_ in payloads_of(executor, [Network(f"m{i}", look_around) for i in range(20)])}
-    assert later <= first
+    assert len(first | later) <= 2  # as many as CPUs
 
 
 def test_process_is_set_up_as_the_job_says(executor: Executor) -> None:
