@@ -312,7 +312,11 @@ def compare(row: Row, data: Path | None, folder: Path, options: Options) -> None
     job = job_of(row, path, space, n_trials)
     prepared = prepare(job)
     print(f"\n{row.name}: {described(row, prepared, n_trials)}")
-    run = ours(job, folder)
+    try:
+        run = ours(job, folder)
+    except orchestrator.errors.RunError as error:
+        print(f"FAILED: {error}")
+        return
     measured = measure(row, prepared, run, folder, options)
     show(row, run, measured)
     what_it_did(prepared, run)
