@@ -102,18 +102,21 @@ class Sequences(NetworkFamily):
 
     def default_space(self, shape: Shape) -> Space:
         """Return one to three convolutions of up to 64 filters."""
-        sizes = [size for size in (16, 32, 64) if size <= max(16, shape.n_train_smallest // 16)]
+        n_rows = shape.n_train_smallest
+        is_small = n_rows < 2000  # whose few inner rows say little from one epoch to the next
+        size = next(size for size in (64, 32, 16, 8) if size <= max(8, n_rows // 16))
         return {
             "encoder": ["conv"],
             "depth": [1, 2, 3],
             **{f"filters_{i}": [16, 32, 64] for i in (1, 2, 3)},
-            "kernel_size": [3, 7],
+            "kernel_size": [3, 9],
             "pooling": ["average", "max"],
             "width_1": [16, 32, 64],
             "activation": ["relu", "tanh"],
             "normalization": ["none", "batch"],
             "dropout": Range(0.0, 0.4),
-            **parameters.training_space(Range(3e-4, 3e-2, log=True), [max(sizes)], 40, shape.task),
+            **parameters.training_space(Range(1e-3, 2e-2, log=True), [size], 60 if is_small else 30, shape.task),
+            "patience": 20 if is_small else 5,
         }
 
     def checked_space(self, space: Space, shape: Shape, key: str) -> Space:
