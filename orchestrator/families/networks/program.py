@@ -189,7 +189,7 @@ class Program:
             at = rule[:, :, i, tf.newaxis]
             first = at[0] * first + at[1] * gradient
             second = at[2] * second + at[3] * gradient * gradient
-            flat = flat * (1.0 - at[7]) - at[6] * first / (tf.sqrt(second + at[4]) + at[5])
+            flat = flat - flat * at[7] - at[6] * first / (tf.sqrt(second + at[4]) + at[5])
             total += losses
         return (flat, first, second, state), total / tf.cast(n_steps, total.dtype)
 

@@ -4,7 +4,7 @@ One update rule covers SGD with momentum, RMSprop, Adam and AdamW as Keras compu
 
     first  = first_keep * first + first_gain * gradient
     second = second_keep * second + second_gain * gradient**2
-    weight = weight * (1 - decay) - rate * first / (sqrt(second + inner) + outer)
+    weight = weight - weight * decay - rate * first / (sqrt(second + inner) + outer)
 
 Plain SGD is the one whose `second` stays 0 under an `inner` of 1; RMSprop the one whose `first` is the gradient.
 """
