@@ -181,19 +181,24 @@ def _opened(
             key=f"{key}.sampler",
             structure=family.structure,
         )
-    pruning = _pruning(search, family.max_epochs(used), f"{key}.pruner")
+    pruning = _pruning(search, family, used, key)
     return Generation(used, family.plan(used, shape, exhaustive=is_grid), proposer, pruning)
 
 
-def _pruning(search: Search, max_epochs: int | None, key: str) -> Pruning | None:
-    """Return how a search prunes trials that train for `max_epochs` at most.
+def _pruning(search: Search, family: Family, space: Space, key: str) -> Pruning | None:
+    """Return how a search prunes its trials.
 
     Raises:
-        JobError: They do not learn by epochs, or for too few of them.
+        JobError: They do not learn by epochs, or for too few of them, or not all for as many.
     """
     pruner = search.pruner
     if pruner.kind == "none":
         return None
+    try:
+        max_epochs = family.max_epochs(space)
+    except JobError as error:
+        raise JobError(f"{key}.{error}") from None
+    key += ".pruner"
     if max_epochs is None:
         raise JobError(f"{key}: {search.family} does not learn by epochs, found {pruner.kind!r}; expected none")
     if pruner.min_epochs >= max_epochs:

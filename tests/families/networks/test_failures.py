@@ -1,7 +1,7 @@
 """What goes wrong with one network is its own row with a reason; those that train beside it do not notice."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Troubled(MLP):
     fused_choices = MLP.fused_choices | {"trouble"}
 
     def build(self, kit, params, signature):
-        trouble = params.get("trouble", "none")
+        trouble = params.get("trouble", "none") if os.environ.get("TROUBLE") else "none"
         if trouble == "memory":
             tf.zeros((2**25, 2**25))
         if trouble == "error":
@@ -46,9 +46,8 @@ SMALL: dict[str, Any] = {
     "optimizer": "sgd",
     "batch_size": 16,
     "epochs": 3,
-    "learning_rate": [0.01, 0.03],
+    "learning_rate": 0.01,
 }
-Run = Callable[[Mapping[str, Any]], Mapping[str, Row]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,6 +61,7 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (described / "entry_points.txt").write_text("[orchestrator.families]\ntroubled = troubled:Troubled\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
+        patch.setenv("TROUBLE", "1")
         yield
 
 
@@ -88,21 +88,25 @@ def outcome_of(row: Row) -> tuple[Any, ...]:
     return row.state, row.score, row.score_std, row.epochs, row.error
 
 
+TROUBLES = ["none", "memory", "error"]
+
+
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Row]:
-    """Four trials that nothing is wrong with."""
+    """Trials that nothing is wrong with, whatever they are called."""
     path = tmp_path_factory.mktemp("runs") / "healthy"
-    found = rows_of(orchestrator.run(job({"trouble": ["none"]}), path, executor="inline").leaderboard)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TROUBLE")
+        found = rows_of(orchestrator.run(job({"trouble": TROUBLES}), path, executor="inline").leaderboard)
     assert {row.state for row in found.values()} == {"completed"}
-    assert len(found) == 4
     return found
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Row]:
-    """Those four in one population with others, each of which something is wrong with."""
+    """The same in one population with others that diverge; those that are called something have what it says."""
     path = tmp_path_factory.mktemp("runs") / "mixed"
-    space = {"trouble": ["none", "memory", "error"], "learning_rate": [0.01, 0.03, 1e6]}
+    space = {"trouble": TROUBLES, "learning_rate": [0.01, 1e6]}
     return rows_of(orchestrator.run(job(space), path, executor="inline").leaderboard)
 
 
@@ -128,22 +132,23 @@ def test_reason_is_a_stable_text(mixed: Mapping[str, Row], chosen: str, error: s
 def test_mates_of_networks_that_fail_score_as_without_them(
     healthy: Mapping[str, Row], mixed: Mapping[str, Row]
 ) -> None:
-    assert len(mixed) == 18
-    assert {name: outcome_of(mixed[name]) for name in healthy} == {n: outcome_of(row) for n, row in healthy.items()}
-    assert {name for name, row in mixed.items() if row.state == "completed"} == set(healthy)
+    mates = {name: outcome_of(row) for name, row in healthy.items() if name.startswith("none ")}
+    assert len(mates) == 2
+    assert {name: outcome_of(row) for name, row in mixed.items() if row.state == "completed"} == mates
+    assert len(mixed) == 12
 
 
 @pytest.mark.slow
-def test_network_that_ends_its_process_is_told_apart(healthy: Mapping[str, Row], tmp_path: Path) -> None:
-    space = {"trouble": ["none", "death"], "learning_rate": 0.01, "width_1": 16}
-    found = rows_of(orchestrator.run(job(space), tmp_path / "run", executor="inline").leaderboard)
+def test_network_that_ends_its_process_is_told_apart(tmp_path: Path) -> None:
+    space = {"trouble": ["none", "death"], "width_1": 16}
+    found = rows_of(orchestrator.run(job(space, folds=1), tmp_path / "run", executor="inline").leaderboard)
     assert found["death 0.01 16 3"].error == "worker_lost: the worker was lost, 2 times over"
-    assert outcome_of(found["none 0.01 16 3"]) == outcome_of(healthy["none 0.01 16 3"])
+    assert found["none 0.01 16 3"].state == "completed"
 
 
 @pytest.mark.slow
 def test_network_that_never_ends_is_a_timeout_and_its_mates_are_not(tmp_path: Path) -> None:
-    space = {"epochs": [3, 100_000], "patience": "none", "learning_rate": 0.01, "width_1": 16}
+    space = {"epochs": [3, 100_000], "patience": "none", "width_1": 16}
     endless = job(space, "mlp", folds=1, resources=Resources(trial_timeout_s=20.0))
     found = rows_of(orchestrator.run(endless, tmp_path / "run", executor="inline").leaderboard)
     ended = rows_of(

@@ -1,5 +1,6 @@
 """Which networks train together: large populations, whatever there is to run them on. Trains nothing."""
 
+import dataclasses
 import random
 import zlib
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import pytest
 
 from orchestrator import Data, Job, Pruner, Search
 from orchestrator.compose import Prepared, first_generations, prepare, states_of
+from orchestrator.errors import JobError
 from orchestrator.execution.base import Completion
 from orchestrator.families import find
 from orchestrator.families.base import Answer, UnitOutput
@@ -99,3 +101,12 @@ def test_searches_share_answers_where_they_train_in_the_same_structures_and_only
     assert same == narrow
     for number, answers in enumerate(others):
         assert answers.isdisjoint(same.union(*others[:number]))
+
+
+def test_epochs_may_differ_from_trial_to_trial_where_nothing_prunes() -> None:
+    search = Search("mlp", sampler="grid", space={"epochs": [3, 9]})
+    (filled,) = prepared(search).job.searches
+    assert filled.space == {"epochs": [3, 9]}
+    expected = r"^searches\.0\.space\.epochs: a pruner needs one number of epochs for all trials$"
+    with pytest.raises(JobError, match=expected):
+        prepared(dataclasses.replace(search, pruner=Pruner("median")))
