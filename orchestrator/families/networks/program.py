@@ -49,8 +49,8 @@ class Program:
         self.sizes = [int(np.prod(shape)) for shape in self.shapes]
         self.n_weights = sum(self.sizes)
         self._initial: OrderedDict[Any, list[tuple[str, tuple[int, ...], Any]]] = OrderedDict()
-        self.train_epoch = tf.function(self._train_epoch, input_signature=self._train_signature())
-        self.evaluate = tf.function(self._evaluate, input_signature=self._evaluate_signature())
+        self.train_epoch = tf.function(self._train_epoch, self._train_signature(), autograph=False)
+        self.evaluate = tf.function(self._evaluate, self._evaluate_signature(), autograph=False)
 
     def _train_signature(self) -> list[Any]:
         """Return what an epoch takes, so that one trace serves any number of members, steps and rows."""
@@ -148,7 +148,6 @@ class Program:
             loss, new_state = self._loss(flat, state, hyper, inputs, target, rows)
         return loss, tf.convert_to_tensor(tape.gradient(loss, flat)), new_state
 
-    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _step(self, flat: Any, state: Any, hyper: Any, inputs: Any, target: Any, rows: Any, key: Any) -> Any:
         """Return loss, gradient and new state of every member."""
         MemberDropout.step = key
@@ -181,30 +180,34 @@ class Program:
         Returns:
             What is carried on, and each member's mean loss.
         """
-        flat, first, second, state = carried
         n_steps = tf.shape(rows)[1]
-        total = tf.zeros(tf.shape(rows)[:1])
-        for i in tf.range(n_steps):
+
+        def step(i: Any, carried: Any, total: Any) -> Any:
+            flat, first, second, state = carried
             losses, gradient, state = self._step(flat, state, hyper, inputs, target, rows[:, i], key + tf.stack([0, i]))
             at = rule[:, :, i, tf.newaxis]
             first = at[0] * first + at[1] * gradient
             second = at[2] * second + at[3] * gradient * gradient
             flat = flat - flat * at[7] - at[6] * first / (tf.sqrt(second + at[4]) + at[5])
-            total += losses
-        return (flat, first, second, state), total / tf.cast(n_steps, total.dtype)
+            return i + 1, (flat, first, second, state), total + losses
+
+        begun = (tf.constant(0), carried, tf.zeros(tf.shape(rows)[:1]))
+        _, carried, total = tf.while_loop(lambda i, *_: i < n_steps, step, begun, parallel_iterations=1)
+        return carried, total / tf.cast(n_steps, total.dtype)
 
     def _evaluate(self, flat: Any, state: Any, rows: Any, inputs: Any) -> Any:
         """Return the logits of `rows` (members, chunks, rows a chunk): (members, chunks * rows, outputs)."""
-        chunks = tf.TensorArray(tf.float32, size=0, dynamic_size=True)
-        for i in tf.range(tf.shape(rows)[1]):
-            logits = self._mapped(
+
+        def chunk(places: Any) -> Any:
+            return self._mapped(
                 lambda v: tf.cast(self._logits(v[0], v[1], inputs, v[2], training=False)[0], tf.float32),
-                (flat, state, rows[:, i]),
+                (flat, state, places),
             )
-            chunks = chunks.write(i, logits)
-        joined = tf.transpose(chunks.stack(), [1, 0, 2, 3])
-        n_outputs = self.structure.signature.n_outputs
-        return tf.reshape(joined, [tf.shape(joined)[0], -1, joined.shape[-1]])[..., :n_outputs]
+
+        logits = tf.map_fn(chunk, tf.transpose(rows, [1, 0, 2]), fn_output_signature=tf.float32, parallel_iterations=1)
+        joined = tf.transpose(logits, [1, 0, 2, 3])
+        n_logits, n_outputs = int(self.template.output_shape[-1]), self.structure.signature.n_outputs
+        return tf.reshape(joined, [tf.shape(joined)[0], -1, n_logits])[..., :n_outputs]
 
 
 _programs: OrderedDict[Structure, Program] = OrderedDict()
