@@ -62,6 +62,7 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         patch.setenv("TROUBLE", "1")
+        patch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")  # whose allocator waits ten seconds for memory to come free
         yield
 
 

@@ -15,7 +15,7 @@ from orchestrator.execution.environment import tensorflow_environment
 from orchestrator.execution.memory import GROWTH_BYTES, private_bytes
 from orchestrator.job import Resources
 
-N_WARMING, N_MEASURED, N_TRIALS = 16, 24, 504
+N_WARMING, N_MEASURED, N_TRIALS = 20, 20, 500
 SPACE = {
     "depth": [1, 2],
     "batch_size": list(range(8, 48, 2)),
@@ -45,7 +45,7 @@ def train() -> None:
     structures = [{"depth": depth, "batch_size": size} for size in SPACE["batch_size"] for depth in (1, 2)]  # type: ignore[attr-defined]
     assert len(structures) == N_WARMING + N_MEASURED
 
-    def run(structure: dict[str, int], n_trials: int) -> None:
+    def run(structure: dict[str, int], n_trials: int = N_TRIALS // N_MEASURED) -> None:
         names = ("width_1", "width_2", "activation", "normalization")
         drawn = [{name: generator.choice(SPACE[name]).item() for name in names} for _ in range(n_trials)]  # type: ignore[call-overload]
         rates = generator.random((n_trials, 2)).tolist()
@@ -59,11 +59,11 @@ def train() -> None:
             assert isinstance(run_unit(unit, one.data.train, inputs, None), UnitOutput)
 
     for structure in structures[:N_WARMING]:
-        run(structure, 4)
+        run(structure)
     gc.collect()
     before = private_bytes()
     for structure in structures[N_WARMING:]:
-        run(structure, N_TRIALS // N_MEASURED)
+        run(structure)
     gc.collect()
     print(before, private_bytes())
 
