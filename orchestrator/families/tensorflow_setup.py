@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from contextlib import suppress
@@ -36,6 +37,7 @@ def uses_mixed_precision() -> bool:
 @cache
 def set_up_tensorflow() -> None:
     """Import TensorFlow and fix what results depend on: threads, determinism, precision, GPU memory. Once a process."""
+    import keras  # noqa: F401  (every unit needs it)
     import tensorflow as tf
 
     with suppress(RuntimeError):  # this process had begun to compute with it, and keeps what it began with
@@ -46,6 +48,9 @@ def set_up_tensorflow() -> None:
     if uses_mixed_precision():
         # Not float16: bfloat16 has the range of float32, so that no loss has to be scaled, and CPUs know it too.
         tf.keras.config.set_dtype_policy("mixed_bfloat16")
+    # Hundreds of thousands of objects, here to stay: collections would go through them for a fifth of a trace's time.
+    gc.collect()
+    gc.freeze()
 
 
 def _limit_memory(tf: Any) -> None:

@@ -1,5 +1,6 @@
 """Units of networks on both executors: processes of their own, set up before TensorFlow loads, and kept."""
 
+import gc
 import os
 import sys
 import threading
@@ -73,6 +74,10 @@ def configuration(data: Any, inputs: Sequence[Any]) -> UnitOutput:
             keras.config.dtype_policy().name,
         )
     )
+
+
+def count_frozen(data: Any, inputs: Sequence[Any]) -> UnitOutput:
+    return UnitOutput(payload=gc.get_freeze_count())
 
 
 def multiply(data: Any, inputs: Sequence[Any]) -> UnitOutput:
@@ -176,6 +181,11 @@ def test_process_is_set_up_as_the_job_says(executor: Executor) -> None:
         "CUDA_VISIBLE_DEVICES": "-1",
     }
     assert payloads_of(executor, [Network("n", configuration)]) == [(1, 1, True, "tensorflow", "float32")]
+
+
+def test_what_is_loaded_for_good_is_kept_from_the_garbage_collector(executor: Executor) -> None:
+    (n_frozen,) = payloads_of(executor, [Network("n", count_frozen)])
+    assert n_frozen > 100_000
 
 
 def test_network_computes_with_data_and_inputs(executor: Executor) -> None:

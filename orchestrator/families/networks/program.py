@@ -8,6 +8,7 @@ nothing of its members, and serves any number of them.
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -215,11 +216,13 @@ _programs: OrderedDict[Structure, Program] = OrderedDict()
 
 def program_of(structure: Structure, make: Callable[[], Program]) -> Program:
     """Return the program of a structure, from this process's memory where it is one of the last that were used."""
-    program = _programs.pop(structure, None) or make()
-    while len(_programs) >= MOST_PROGRAMS:
-        _programs.popitem(last=False)
-    _programs[structure] = program
-    return program
+    found = _programs.pop(structure, None)
+    if found is None and len(_programs) >= MOST_PROGRAMS:
+        while len(_programs) >= MOST_PROGRAMS:
+            _programs.popitem(last=False)
+        gc.collect()  # a program refers to itself, and Python does not see the tens of megabytes that it holds
+    _programs[structure] = found or make()
+    return _programs[structure]
 
 
 @contextmanager
