@@ -61,7 +61,9 @@ def _answer(
         score = score_of(data.metric, said, data.target[data.folds[fold].valid])
     except ValueError as error:  # a class that the fold lacks, say
         return Failure.of(error)
-    inner = state.best.score if state.best is not None else None
+    inner = None
+    if state.best is not None:  # where the metric has no meaning on the inner rows, the loss is all there is
+        inner = state.best.score if np.isfinite(state.best.score) else -state.best.loss
     return Answer(score, *times, inner_score=inner, epochs=state.kept_epoch)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,9 +125,10 @@ def finished(model: keras.Model, signature: Signature, center: float, scale: flo
     if signature.gives_probabilities:
         return model
     if signature.goal == "regression":
-        last: Any = keras.layers.Rescaling(scale, center, name="units")
+        last: Any = keras.layers.Rescaling(scale, center, dtype="float32", name="units")
     else:
-        last = keras.layers.Activation("sigmoid" if signature.goal == "binary" else "softmax", name="probabilities")
+        kind = "sigmoid" if signature.goal == "binary" else "softmax"
+        last = keras.layers.Activation(kind, dtype="float32", name="probabilities")
     return keras.Model(model.inputs, last(model.outputs[0]))
 
 
@@ -140,6 +142,9 @@ def load(family: NetworkFamily, folder: Path, signature: encode.Signature) -> Fi
     described = json.loads((folder / PARAMS_FILE).read_text(encoding="utf-8"))
     if not (folder / MODEL_FILE).exists():
         raise FileNotFoundError(2, "missing", str(folder / MODEL_FILE))
-    model = keras.models.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
+    try:
+        model = keras.models.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError) as error:
+        raise ValueError(f"{MODEL_FILE} cannot be read ({type(error).__name__})") from None
     kind = NetworkRegressor if signature.task == "regression" else NetworkClassifier
     return kind(model, family.load_preparation(folder), described["params"], tuple(described["inputs"]))

@@ -76,9 +76,11 @@ class MemberDropout(layers.Layer):  # type: ignore[misc]
         """Drop."""
         if not training:
             return x
-        noise = self.noise(tf.shape(x)) + self.offset
-        kept = tf.cast(noise - tf.floor(noise) >= self.rate, x.dtype)
-        return x * kept / (1.0 - self.rate)
+        noise = self.noise(tf.shape(x))  # float32, whatever the layers compute in
+        rate = tf.cast(self.rate, noise.dtype)
+        noise += tf.cast(self.offset, noise.dtype)
+        kept = tf.cast(noise - tf.floor(noise) >= rate, x.dtype)
+        return x * kept / tf.cast(1.0 - rate, x.dtype)
 
     def noise(self, shape: Any) -> Any:
         """Return the step's draw."""
@@ -209,7 +211,7 @@ class PlainKit:
 
     def head(self, x: Any, n_outputs: int) -> Any:
         """Add the layer that gives the logits."""
-        return layers.Dense(n_outputs, name="head")(x)
+        return layers.Dense(n_outputs, dtype="float32", name="head")(x)
 
     def model(self, logits: Any) -> keras.Model:
         """Return the model from the declared inputs to its logits."""
@@ -275,7 +277,7 @@ class PopulationKit(PlainKit):
         """Add the layer that gives the logits; of many, padded ones that no row can have."""
         if n_outputs == 1 or not self.structure.is_fused:
             return super().head(x, n_outputs)
-        x = layers.Dense(in_lanes(n_outputs), name="head")(x)
+        x = layers.Dense(in_lanes(n_outputs), dtype="float32", name="head")(x)
         return x + tf.constant([0.0 if i < n_outputs else IMPOSSIBLE for i in range(in_lanes(n_outputs))])
 
     def dropout(self, name: str, x: Any) -> Any:

@@ -39,6 +39,7 @@ def hyper_of(params: Params, signature: Signature, class_counts: Any) -> dict[st
 
 def loss_of(signature: Signature, outputs: Any, target: Any, hyper: Mapping[str, Any]) -> Any:
     """Return one member's mean loss over a batch; outputs are logits, numbers, or probabilities where they say so."""
+    outputs = tf.cast(outputs, tf.float32)  # a model of the user's may give bfloat16
     logits = _logarithms(outputs) if signature.gives_probabilities else outputs
     if signature.goal == "regression":
         error = logits[:, 0] - target

@@ -117,6 +117,21 @@ class MLP(NetworkFamily):
         found = [Input(NUMBERS, (n_numbers,))] if n_numbers else []
         return [*found, Input(CODES, (len(coded),), "int32", sum(coded))] if coded else found
 
+    def n_weights(self, params: Params, shape: Shape) -> int:
+        """Return about how many weights a member has, tables of categories and waves included."""
+        width = int(params["embedding_width"])
+        coded = sum(one.n_values for one in self.inputs(params, shape))
+        widened = self._n_numbers(shape) * 2 * int(params["frequencies"]) + sum(
+            one.shape[0] * width for one in self.inputs(params, shape) if one.name == CODES
+        )
+        return super().n_weights(params, shape) + coded * width + widened * int(params.get("width_1", shape.n_classes))
+
+    def row_floats(self, params: Params, shape: Shape) -> int:
+        """Return about how many numbers a row takes, embedded categories and waves included."""
+        codes = sum(one.shape[0] for one in self.inputs(params, shape) if one.name == CODES)
+        waves = 6 * self._n_numbers(shape) * int(params["frequencies"])
+        return super().row_floats(params, shape) + 2 * codes * int(params["embedding_width"]) + waves
+
     def prepare(self, params: Params, data: TrainingSet, rows: np.ndarray[Any, Any]) -> Preparation:
         """Fit imputation and scaling."""
         columns = [c for c in data.columns if c.kind in self.kinds]

@@ -177,7 +177,7 @@ def epochs_for(n_rows: int) -> int:
 def training_space(rates: Range, batch_sizes: Sequence[int], epochs: int, task: str) -> Space:
     """Return the part of a default space that is about training."""
     space: Space = {
-        "optimizer": ["adam", "adamw", "rmsprop", "sgd"],
+        "optimizer": ["adamw", "rmsprop", "sgd"],  # weight decay is decoupled here, so that adam is adamw
         "momentum": [0.9],
         "learning_rate": rates,
         "schedule": ["constant", "cosine", "warmup_cosine"],

@@ -50,7 +50,10 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The epoch whose weights are kept so far, counted from 1, with what the inner rows said of it."""
+    """The epoch whose weights are kept so far, counted from 1, with what the inner rows said of it.
+
+    `score` is minus infinity where the metric has no meaning there; such an epoch is kept by its loss, until one has.
+    """
 
     epoch: int
     score: float

@@ -174,7 +174,7 @@ class Trainer:
                 over = patience not in (None, "none") and epoch + 1 - best.epoch >= int(patience)
                 reached[i] = replace(reached[i], is_over=over)
                 ended[i] = over
-        scores = [s.best.score for s in reached if s.best is not None]
+        scores = [s.best.score for s in reached if s.best is not None and np.isfinite(s.best.score)]
         best_of_all = f", best {max(scores):.4f}" if scores else ""
         self.notify(f"epoch {epoch + 1}, {len(active)} networks{best_of_all}")
         return ended
@@ -201,7 +201,7 @@ class Trainer:
                 )
             except ValueError:  # a class that the inner rows lack, say
                 score = np.nan
-            judged.append((score if np.isfinite(score) else -loss, loss))
+            judged.append((score if np.isfinite(score) else -np.inf, loss))
         return judged
 
     def answers(self, members: Sequence[Member], weights: Sequence[Weights]) -> list[Array]:

@@ -212,7 +212,9 @@ def _vectors(path: Path) -> Iterator[tuple[str, Any]]:
             yield from zip(file["words"].tolist(), np.asarray(file["vectors"], np.float32), strict=True)
         return
     with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            word, *numbers = line.rstrip().split(" ")
-            if number or len(numbers) > 1:  # word2vec's format begins with a line of two sizes
+        width = 0
+        for line in lines:
+            word, *numbers = line.rstrip().rsplit(" ", width or -1)  # a word may have spaces in it
+            if len(numbers) > 1:  # word2vec's format begins with a line of two sizes
+                width = width or len(numbers)
                 yield word, np.array(numbers, np.float32)
