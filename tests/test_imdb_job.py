@@ -70,7 +70,7 @@ def test_what_is_no_archive_is_refused(tool, folder, capsys):
 @pytest.mark.slow
 def test_the_job_runs_on_real_reviews(cli, folder, real_dataset):
     whole = pq.read_table(real_dataset("imdb_reviews"))
-    pq.write_table(whole.take(range(0, whole.num_rows, 20)), folder / "few.parquet")
+    pq.write_table(whole.take(list(range(0, whole.num_rows, 20))), folder / "few.parquet")
     changes = ["data.path=few.parquet", "searches.0.trials=8", "searches.0.space.epochs=4", "searches.0.batch_size=8"]
     done = cli(
         "run", JOBS / "imdb_text.py", *(word for change in changes for word in ("--set", change)), "--out", "out"
