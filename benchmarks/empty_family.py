@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from orchestrator.data.encode import Column, Task
-from orchestrator.families.base import Answer, Shape, UnitOutput, WorkUnit
+from orchestrator.data.encode import Kind, Signature
+from orchestrator.data.load import TrainingSet
+from orchestrator.families import pipelines
+from orchestrator.families.base import Answer, Engine, Fitted, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.space import Conditions, Params, Range, Space, key_of
 
 SPACE: Space = {
@@ -32,7 +35,7 @@ def objective(params: Mapping[str, Any]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class EmptyUnit:
+class EmptyUnit(Unit):
     """A work unit: one trial."""
 
     id: str
@@ -53,11 +56,13 @@ class EmptyUnit:
 class EmptyPlan:
     """One unit and one answer a trial; nothing is shared."""
 
-    def answers_of(self, params: Params) -> tuple[str, ...]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> tuple[str, ...]:
         """Return the trial's answer."""
         return (f"empty/{hashlib.blake2b(repr(key_of(params)).encode(), digest_size=8).hexdigest()}",)
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> list[EmptyUnit]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> list[EmptyUnit]:
         """Return one unit for each trial whose answer is missing."""
         named = {self.answers_of(params)[0]: params for params in wanted}
         return [EmptyUnit(name, tuple(params.items())) for name, params in named.items() if name in missing]
@@ -68,7 +73,15 @@ class Empty:
 
     name = "empty"
     default_sampler = "random"
+    default_batch_size = 16
+    engine: Engine = "sklearn"
+    kinds: frozenset[Kind] = frozenset({"number", "boolean", "category"})
+    structure: frozenset[str] = frozenset()
     conditions: ClassVar[Conditions] = {}
+
+    def max_epochs(self, space: Space) -> int | None:
+        """Return None: nothing is learnt by epochs."""
+        return None
 
     def default_space(self, shape: Shape) -> Space:
         """Return four floats, one whole number and one choice."""
@@ -86,8 +99,12 @@ class Empty:
         """Return the same for all."""
         return 0.0
 
-    def estimator(self, params: Params, columns: Sequence[Column], task: Task, seed: int) -> Any:
-        """Return scikit-learn's baseline, for the refit at the end."""
+    def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
+        """Fit scikit-learn's baseline, for the refit at the end."""
         from sklearn.dummy import DummyClassifier
 
-        return DummyClassifier()
+        return pipelines.fitted(DummyClassifier().fit(data.features.flat(), data.target), "classification")
+
+    def load(self, folder: Path, signature: Signature) -> Fitted:
+        """Load what `fit` gave."""
+        return pipelines.load(folder, signature.task)

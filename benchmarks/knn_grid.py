@@ -18,8 +18,8 @@ two training rows are equally far from a query at the k-th place: which of them 
 `large` (covertype, 92,962 x 54, from the folder of Parquet files that ORCHESTRATOR_TEST_DATA names, else 90,000 rows
 made up): the orchestrator alone, with the peak memory of the driver and of every worker. Linux alone has the figures.
 
-Run it on a quiet machine: Ray starts its workers with a niceness of 15, so that beside other work the orchestrator and
-Ray Tune get less of the CPUs than GridSearchCV does.
+Run it on a quiet machine. Workers have the priority of the driver (Ray's own default is a niceness of 15), so that
+beside other work all three get the same share of the CPUs.
 """
 
 from __future__ import annotations
@@ -304,7 +304,7 @@ def sampled_memory(every_s: float = 0.2) -> Iterator[Peaks]:
     def sample() -> None:
         while not done.wait(every_s):
             total = 0
-            for kind, process in [("driver", me), *(("worker", w) for w in ray_workers(me))]:
+            for kind, process in [("driver", me), *(("worker", w) for w in peers.ray_workers(me))]:
                 try:
                     memory = process.memory_full_info()
                 except psutil.Error:
@@ -321,18 +321,6 @@ def sampled_memory(every_s: float = 0.2) -> Iterator[Peaks]:
     finally:
         done.set()
         thread.join()
-
-
-def ray_workers(me: psutil.Process) -> list[psutil.Process]:
-    found = []
-    for raylet in (child for child in me.children() if child.name() == "raylet"):
-        for child in raylet.children():
-            try:
-                if "".join(child.cmdline()[:1]).startswith("ray::"):
-                    found.append(child)
-            except psutil.Error:
-                continue
-    return found
 
 
 def measure_memory(folder: Path, n_rows: int | None) -> None:

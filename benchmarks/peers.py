@@ -1,4 +1,4 @@
-"""What the benchmarks share: a Ray that is started and timed, the peer Ray Tune, and a folder for what they write."""
+"""What the benchmarks share: a Ray that is started and timed, Ray Tune and KerasTuner, and a folder to write in."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import orchestrator.execution.ray_executor  # noqa: F401  (it sets Ray's environment, and so comes before Ray)
 
@@ -25,7 +27,8 @@ import ray  # isort: skip
 def started_ray() -> Iterator[float]:
     """Start Ray on this machine as a run does; gives the seconds that it took."""
     began = time.perf_counter()
-    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    # "local": a Ray that already runs on this machine is somebody else's.
+    ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     try:
         yield time.perf_counter() - began
     finally:
@@ -61,18 +64,57 @@ def machine() -> str:
     return f"{os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.2f} over the last minute"
 
 
+def ray_workers(me: psutil.Process) -> list[psutil.Process]:
+    """Return the workers of the Ray that a process has started."""
+    found = []
+    for raylet in (child for child in me.children() if child.name() == "raylet"):
+        for child in raylet.children():
+            try:
+                if "".join(child.cmdline()[:1]).startswith("ray::"):
+                    found.append(child)
+            except psutil.Error:
+                continue
+    return found
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds that this process and Ray's living workers have taken, which other load changes less."""
+    total, me = 0.0, psutil.Process()
+    for process in (me, *ray_workers(me)):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class TuneCost:
-    """What Ray Tune did: trials finished, and seconds from its start to the end of the first and of the last one."""
+    """What Ray Tune did: trials finished, and seconds from its start to the end of the first and of the last one.
+
+    `began_s` is when its first trial began.
+    """
 
     n_trials: int
     first_s: float
     last_s: float
+    began_s: float = 0.0
 
     @property
     def a_trial(self) -> float:
         """Seconds a trial after the first, so that Tune's own start-up does not count."""
         return (self.last_s - self.first_s) / (self.n_trials - 1) if self.n_trials > 1 else self.first_s
+
+    @property
+    def a_trial_side_by_side(self) -> float:
+        """Seconds a trial from the beginning of the first, for trials so long and so few that their overlap counts."""
+        return (self.last_s - self.began_s) / max(1, self.n_trials)
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Values that are tried one after another, each once."""
+
+    values: Sequence[Any]
 
 
 def tune_cost(
@@ -90,7 +132,7 @@ def tune_cost(
 
     Args:
         objective: Returns `{"score": ...}` for a configuration (and `data` by keyword).
-        space: By parameter a list of choices, or low and high of whole numbers or of floats.
+        space: By parameter a list of choices, low and high of whole numbers or of floats, or `Each`.
         folder: Where it keeps its files.
         uses_optuna: Whether OptunaSearch proposes; else Tune's default does, which draws at random.
         n_trials: When to stop; -1 for no bound.
@@ -104,9 +146,13 @@ def tune_cost(
     except ImportError:
         return None
 
+    begins: list[float] = []
     ends: list[float] = []
 
     class Ends(tune.Callback):
+        def on_trial_start(self, *args: Any, **kwargs: Any) -> None:
+            begins.append(time.perf_counter())
+
         def on_trial_complete(self, *args: Any, **kwargs: Any) -> None:
             ends.append(time.perf_counter())
 
@@ -128,11 +174,51 @@ def tune_cost(
             run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0, callbacks=[Ends()]),
         ).fit()
     stopped = time.perf_counter()
-    return TuneCost(len(ends), (ends[0] if ends else stopped) - began, (ends[-1] if ends else stopped) - began)
+    first, last = (ends[0], ends[-1]) if ends else (stopped, stopped)
+    return TuneCost(len(ends), first - began, last - began, (begins[0] if begins else began) - began)
 
 
 def _domain(tune: Any, values: Any) -> Any:
+    if isinstance(values, Each):
+        return tune.grid_search(list(values.values))
     if isinstance(values, list):
         return tune.choice(values)
     low, high = values
     return tune.randint(low, high + 1) if isinstance(low, int) else tune.uniform(low, high)
+
+
+def keras_tuner_cost(
+    build: Callable[[int], Any], train: Callable[[Any, int, Sequence[Any]], float], n_trials: int, folder: Path
+) -> float | None:
+    """Let KerasTuner run trials one after another; return its seconds a trial, or None where it is not installed.
+
+    Args:
+        build: Returns the compiled model of a trial.
+        train: Trains a trial's model with KerasTuner's callbacks, and returns the trial's score.
+        n_trials: How many trials there are.
+        folder: Where it keeps its files.
+    """
+    try:
+        import keras_tuner
+    except ImportError:
+        return None
+
+    class Given(keras_tuner.HyperModel):  # type: ignore[misc]
+        def build(self, hp: Any) -> Any:
+            return build(hp.Choice("trial", list(range(n_trials))))
+
+        def fit(self, hp: Any, model: Any, *args: Any, callbacks: Sequence[Any] = (), **kwargs: Any) -> Any:
+            return {"val_accuracy": train(model, hp.get("trial"), callbacks)}
+
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        tuner = keras_tuner.GridSearch(
+            Given(),
+            objective=keras_tuner.Objective("val_accuracy", "max"),
+            max_trials=n_trials,
+            directory=str(folder),
+            project_name="tuner",
+        )
+        began = time.perf_counter()
+        tuner.search(verbose=0)
+        return (time.perf_counter() - began) / max(1, len(tuner.oracle.trials))

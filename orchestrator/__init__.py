@@ -12,7 +12,7 @@ from orchestrator.version import __version__
 if TYPE_CHECKING:
     from orchestrator.cli import main
     from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
-    from orchestrator.job import Budget, Comparator, Data, Job, Resources, Search, Test, Validation
+    from orchestrator.job import Budget, Comparator, Data, Job, Pruner, Resources, Search, Test, Validation
     from orchestrator.results.model import Model
     from orchestrator.runs import Result, resume, run
     from orchestrator.space import Range
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "main": "cli",
     **dict.fromkeys(("DataError", "Interrupted", "JobError", "OrchestratorError", "RunError"), "errors"),
-    **dict.fromkeys(("Budget", "Comparator", "Data", "Job", "Resources", "Search", "Test", "Validation"), "job"),
+    **dict.fromkeys(
+        ("Budget", "Comparator", "Data", "Job", "Pruner", "Resources", "Search", "Test", "Validation"), "job"
+    ),
     "Model": "results.model",
     **dict.fromkeys(("Result", "resume", "run"), "runs"),
     "Range": "space",
@@ -35,6 +37,7 @@ __all__ = [
     "JobError",
     "Model",
     "OrchestratorError",
+    "Pruner",
     "Range",
     "Resources",
     "Result",

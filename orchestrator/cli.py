@@ -246,7 +246,7 @@ def _plan(options: argparse.Namespace) -> int:
         total_s += one.cpu_s
         total_trials += one.n_trials
     train = prepared.data.train
-    shared = train.matrix.nbytes + train.target.nbytes
+    shared = train.features.nbytes + train.target.nbytes
     fold = max(len(f.train) for f in train.folds) * prepared.shape.width * 8
     print(
         f"in all: {total_trials} trials of {len(train.folds)} folds each; about {_seconds(total_s)} of one core; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,19 @@ from pydantic import TypeAdapter
 
 from orchestrator import families
 from orchestrator import job as jobs
+from orchestrator.data.checks import Finding
+from orchestrator.data.columns import Column, Kind, excluding
 from orchestrator.data.load import LoadedData, load
-from orchestrator.errors import JobError
-from orchestrator.families.base import Answer, Failure, Shape
+from orchestrator.errors import JobError, shown
+from orchestrator.families.base import Family, Shape
+from orchestrator.families.code import BUILD, Code
+from orchestrator.families.code import read as read_code
 from orchestrator.job import Job, Search
-from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished
+from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished, answers_in
 from orchestrator.results import leaderboard, model
 from orchestrator.results.leaderboard import Leaderboard, Row
 from orchestrator.search.plan import Outcome
+from orchestrator.search.pruning import Pruning, rungs
 from orchestrator.search.state import Generation, SearchSpec, SearchState, allocate
 from orchestrator.search.trial import Result as TrialResult
 from orchestrator.space import Space, dimensions, grid, size
@@ -52,19 +57,30 @@ def prepare(job: Job) -> Prepared:
         model.checked_scorer(job.metric)
     data = load(job.data, job.validation, job.metric, job.seed)
     shape = Shape.of(data.train)
+    codes: dict[str, str] = {}
     searches = []
     for number, (search, name) in enumerate(zip(job.searches, jobs.search_names(job), strict=True)):
         family = families.find(search.family)
+        _check_kinds(family, shape.columns, f"searches.{number}.family")
         key = f"searches.{number}.space"
-        space = family.checked_space(search.space or family.default_space(shape), shape, key)
+        code, given = _code(search, family, f"searches.{number}")
+        space = family.checked_space(given or family.default_space(shape), shape, key)
+        if code is not None:
+            codes[code.name] = code.source
+            space = {BUILD: code.name, **space}
         sampler = (search.sampler or family.default_sampler).lower().removesuffix("sampler")
         size(space, family.conditions)
-        filled = dataclasses.replace(search, name=name, sampler=sampler, space=space)
-        _opened(filled, 0, shape, job.seed, f"searches.{number}")  # an unknown sampler, a grid without end
+        batch_size = search.batch_size or family.default_batch_size
+        filled = dataclasses.replace(search, name=name, sampler=sampler, space=space, batch_size=batch_size)
+        # an unknown sampler, a grid without end, a pruner that has nothing to look at
+        _opened(filled, 0, shape, job.seed, f"searches.{number}")
         searches.append(filled)
     comparators = []
     for number, comparator in enumerate(job.comparators):
         family = families.find(comparator.family, f"comparators.{number}.family")
+        if getattr(family, "takes_build", False):
+            raise JobError(f"comparators.{number}.family: {family.name} needs a function, which searches alone have")
+        _check_kinds(family, shape.columns, f"comparators.{number}.family")
         space = family.checked_space(dict(comparator.params), shape, f"comparators.{number}.params")
         only = {name: values[0] for name, values in dimensions(space).items() if isinstance(values, tuple)}
         comparators.append(dataclasses.replace(comparator, params=only))
@@ -77,7 +93,63 @@ def prepare(job: Job) -> Prepared:
     resolved = dataclasses.replace(
         job, searches=tuple(searches), comparators=tuple(comparators), metric=data.train.metric
     )
-    return Prepared(resolved, data, shape, dummy)
+    unused = _unused_columns([families.find(search.family) for search in searches], shape.columns)
+    train = dataclasses.replace(data.train, code=codes)
+    return Prepared(resolved, dataclasses.replace(data, train=train, findings=(*data.findings, *unused)), shape, dummy)
+
+
+def _code(search: Search, family: Family, key: str) -> tuple[Code | None, Space | None]:
+    """Return the user's function that a search names, for families that take one, and the space without its name.
+
+    Raises:
+        JobError: It is missing, not there, not wanted, or another one than when the run began.
+    """
+    takes_build = getattr(family, "takes_build", False)
+    if search.build is None or not takes_build:
+        if takes_build:
+            raise JobError(f"{key}.build: missing; {family.name} needs FILE.py:FUNCTION, which builds the network")
+        if search.build is not None:
+            raise JobError(f"{key}.build: {family.name} takes no function; expected family: keras, or no build")
+        return None, search.space
+    code = read_code(search.build, f"{key}.build")
+    space = dict(search.space or {})
+    before = space.pop(BUILD, code.name)
+    if before != code.name:
+        file = search.build.rpartition(":")[0]
+        raise JobError(
+            f"{key}.build: {file} has changed since the run began ({shown(before)} was its code, and is {code.name}); "
+            "restore it from the run's code/, or start a new run"
+        )
+    return code, space or None
+
+
+def _check_kinds(family: Family, columns: Sequence[Column], key: str) -> None:
+    found = {column.kind for column in columns}
+    if not found & family.kinds:
+        raise JobError(
+            f"{key}: {family.name} learns from {_listed(family.kinds)} columns, and the features are "
+            f"{_listed(found)} columns; expected a family for those, or other data.features"
+        )
+
+
+def _unused_columns(used_by: Sequence[Family], columns: Sequence[Column]) -> list[Finding]:
+    kinds = frozenset[Kind]().union(*(family.kinds for family in used_by))
+    return [
+        Finding(
+            "unused_column",
+            "warning",
+            f"data.features: column {column.name!r} is {column.kind}, and no search learns from that; "
+            f"leave it out with {excluding(column.name)}, or add a search for it",
+            column.name,
+        )
+        for column in columns
+        if column.kind not in kinds
+    ]
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    *others, last = sorted(kinds)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _opened(
@@ -107,8 +179,35 @@ def _opened(
             search=search.name,
             generation=generation,
             key=f"{key}.sampler",
+            structure=family.structure,
         )
-    return Generation(used, family.plan(used, shape, exhaustive=is_grid), proposer)
+    pruning = _pruning(search, family, used, key)
+    return Generation(used, family.plan(used, shape, exhaustive=is_grid), proposer, pruning)
+
+
+def _pruning(search: Search, family: Family, space: Space, key: str) -> Pruning | None:
+    """Return how a search prunes its trials.
+
+    Raises:
+        JobError: They do not learn by epochs, or for too few of them, or not all for as many.
+    """
+    pruner = search.pruner
+    if pruner.kind == "none":
+        return None
+    try:
+        max_epochs = family.max_epochs(space)
+    except JobError as error:
+        raise JobError(f"{key}.{error}") from None
+    key += ".pruner"
+    if max_epochs is None:
+        raise JobError(f"{key}: {search.family} does not learn by epochs, found {pruner.kind!r}; expected none")
+    if pruner.min_epochs >= max_epochs:
+        raise JobError(
+            f"{key}.min_epochs: {pruner.min_epochs}, and trials of this space train for at most {max_epochs} epochs; "
+            f"expected fewer than {max_epochs}"
+        )
+    factor = pruner.reduction_factor
+    return Pruning(pruner.kind, rungs(pruner.min_epochs, factor, max_epochs), factor)
 
 
 def _limits(job: Job) -> list[float]:
@@ -143,7 +242,7 @@ def states_of(job: Job, shape: Shape, records: Sequence[Record]) -> list[SearchS
             search.name,
             families.find(search.family),
             limit,
-            search.batch_size,
+            search.batch_size or families.find(search.family).default_batch_size,
             looks_back(search),
             looks_back(search) and search.schedule == "async",
         )
@@ -164,14 +263,9 @@ def answers_of(records: Sequence[Record]) -> dict[str, Outcome]:
     """Return every answer that a ledger holds, by name."""
     answers: dict[str, Outcome] = {}
     for record in records:
-        if isinstance(record, UnitFinished):
-            for name, score in record.answers.items():
-                value = math.nan if score is None else score
-                answers.setdefault(name, Answer(value, record.fit_time_s, record.predict_time_s))
-        elif isinstance(record, UnitFailed):
-            answers.update(
-                {name: Failure(record.code, record.message) for name in record.answers if name not in answers}
-            )
+        if isinstance(record, UnitFinished | UnitFailed):
+            for name, answer in answers_in(record).items():
+                answers.setdefault(name, answer)
     return answers
 
 
@@ -238,6 +332,7 @@ def board_of(job: Job, results: Sequence[TrialResult], dummy: tuple[float, float
                 trial.params,
                 f"{result.failure.code}: {result.failure.message}" if result.failure else None,
                 families.find(family).complexity(trial.params),
+                result.epochs,
             )
         )
     return leaderboard.ranked(rows, job.metric or "")

@@ -96,17 +96,14 @@ def finish(
 
 
 def _refit_units(prepared: Prepared, best: Row) -> dict[str, RefitUnit]:
-    job, columns, task = prepared.job, prepared.data.train.columns, prepared.data.train.task
-
-    def estimator(family: str, params: Mapping[str, Any]) -> Any:
-        return families.find(family).estimator(dict(params), columns, task, job.seed)
-
-    units = {"best": RefitUnit("refit/best", estimator(best.family, best.params), keep=True)}
+    job = prepared.job
+    units = {"best": RefitUnit("refit/best", families.find(best.family), best.params, best.epochs, keep=True)}
     if prepared.data.test is None:
         return units
-    units["dummy"] = RefitUnit("refit/dummy", model.dummy(task), keep=False)
+    units["dummy"] = RefitUnit("refit/dummy", model.Dummy(), {}, None, keep=False)
     for name, comparator in zip(comparator_names(job), job.comparators, strict=True):
-        units[name] = RefitUnit(f"refit/{name}", estimator(comparator.family, comparator.params), keep=False)
+        family = families.find(comparator.family)
+        units[name] = RefitUnit(f"refit/{name}", family, comparator.params, None, keep=False)
     return units
 
 
@@ -125,7 +122,7 @@ def _collected(
             elif name == "best":
                 raise RunError(f"the final fit of {name!r} failed: {done.outcome.code}: {done.outcome.message}")
             else:
-                found[name] = Refitted(None, None, 0.0, 0.0, done.outcome.message)
+                found[name] = Refitted(None, {}, 0.0, 0.0, done.outcome.message)
             if found[name].problem:
                 _LOG.warning("warning: no score of %s on the test rows: %s", name, found[name].problem)
     return {name: found[name] for name in units}
@@ -160,17 +157,18 @@ def write_journals(path: Path, states: Sequence[SearchState]) -> None:
 
 
 def _write_best(path: Path, prepared: Prepared, best: Row, refitted: Refitted) -> None:
-    assert refitted.model is not None
     facts = {
+        "family": best.family,
         "trial": best.trial,
         "params": dict(best.params),
+        "epochs": best.epochs,
         "metric": prepared.job.metric,
         "score": best.score,
         "test_score": refitted.test_score,
     }
     partial = path / (rundir.BEST + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save(partial, refitted.model, prepared.data.signature, facts, _card(prepared, best, refitted))
+    model.save(partial, refitted.files, prepared.data.signature, facts, _card(prepared, best, refitted))
     shutil.rmtree(path / rundir.BEST, ignore_errors=True)
     partial.rename(path / rundir.BEST)
 

@@ -26,6 +26,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+PrunerKind = Literal["none", "median", "successive_halving", "hyperband"]
 T = TypeVar("T")
 
 
@@ -74,6 +76,8 @@ class Data:
         target: The column to predict.
         features: The columns to learn from; all others by default.
         exclude: Columns to leave out.
+        text: Columns of strings that are text, whatever they look like. Of the others those are where the training
+            rows have at least four spaces on average and more than half of them are distinct; the rest are categories.
         task: What kind of target it is; inferred from the column by default.
         test: The rows that are set aside; None to set none aside.
     """
@@ -82,6 +86,7 @@ class Data:
     target: str
     features: Columns | None = None
     exclude: Columns = ()
+    text: Columns = ()
     task: Literal["auto", "classification", "regression"] = "auto"
     test: Test | None = field(default_factory=lambda: Test(fraction=0.2))
 
@@ -108,6 +113,40 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class Pruner:
+    """Who ends trials early, for families that learn by epochs. A string stands for `kind` alone.
+
+    Trials of a batch are compared after `min_epochs` epochs and then at each multiple by `reduction_factor`, by their
+    mean score on rows held back inside each fold's training rows.
+
+    Args:
+        kind: `none`; `median` ends those below the median of their batch; `successive_halving` lets the best of them go
+            on, one in `reduction_factor`; `hyperband` does so in brackets that begin at later and later epochs.
+        min_epochs: The epochs that every trial trains for.
+        reduction_factor: See above.
+    """
+
+    kind: PrunerKind
+    min_epochs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2, strict=True)] = 3
+
+
+def _named(value: object) -> object:
+    """Return a pruner that is given by the name of its kind as its keys; null is none."""
+    return {"kind": value or "none"} if value is None or isinstance(value, str) else value
+
+
+def _function(value: object) -> object:
+    """Refuse a function that is not named as text: what is not in a file by its name cannot be carried to workers."""
+    if callable(value):
+        what = "a lambda" if getattr(value, "__name__", "") == "<lambda>" else "the function itself"
+        raise ValueError(f"expected FILE.py:FUNCTION as text, such as networks.py:build, found {what}")
+    if isinstance(value, str) and not re.fullmatch(r".*\.py:[A-Za-z_]\w*", value):
+        raise ValueError(f"expected FILE.py:FUNCTION, such as networks.py:build, found {shown(value)}")
+    return value
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Search:
     """One search: a model family, its space, and who proposes the trials.
 
@@ -118,7 +157,10 @@ class Search:
         space: What values the hyperparameters may take; the family's default space by default.
         name: What the leaderboard calls the search; the family's name by default.
         schedule: `batch` repeats exactly; `async` does not wait for a batch to end, and is not reproducible.
-        batch_size: How many trials are proposed at once, before the results of any of them are known.
+        batch_size: How many trials are proposed at once, before the results of any of them are known; the family's own
+            number by default.
+        pruner: Who ends trials early; nobody by default.
+        build: For the family `keras`, the function that builds its networks: `file.py:function`.
     """
 
     family: str
@@ -127,7 +169,11 @@ class Search:
     space: Space | None = None
     name: Name | None = None
     schedule: Literal["batch", "async"] = "batch"
-    batch_size: Count = 16
+    batch_size: Count | None = None
+    pruner: Annotated[Pruner, BeforeValidator(_named, json_schema_input_type=Pruner | PrunerKind | None)] = field(
+        default_factory=lambda: Pruner("none")
+    )
+    build: Annotated[str | None, BeforeValidator(_function)] = None
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -154,10 +200,18 @@ class Resources:
     Args:
         max_concurrent: How many work units may run at once; all that the cluster can by default.
         trial_timeout_s: How many seconds one work unit may compute before its trials count as failed.
+        threads: How many threads, and so CPUs, a work unit of networks computes with. Results depend on it.
+        device: Where networks train: `auto` is a GPU where the cluster has one.
+        gpu_fraction: The share of a GPU, and of its memory, that a worker takes.
+        mixed_precision: Whether networks compute in bfloat16 and keep their weights in float32. Results depend on it.
     """
 
     max_concurrent: Count | None = None
     trial_timeout_s: Seconds | None = None
+    threads: Count = 1
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    gpu_fraction: Share = 0.25
+    mixed_precision: Annotated[bool, Field(strict=True)] = False
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -279,6 +333,7 @@ _MODELS: dict[str, type[Any]] = {
     "test": Test,
     "validation": Validation,
     "searches": Search,
+    "pruner": Pruner,
     "comparators": Comparator,
     "budget": Budget,
     "resources": Resources,
@@ -300,6 +355,7 @@ _EXPECTED = {
     "greater_than": "a number above {gt}",
     "greater_than_equal": "a number from {ge} up",
     "less_than": "a number below {lt}",
+    "less_than_equal": "a number up to {le}",
     "literal_error": "{expected}",
     "too_short": "a list of at least {min_length}",
     "list_type": "a list",
@@ -441,4 +497,26 @@ def located(job: Job, base: Path) -> Job:
     if data.test is not None and data.test.path is not None:
         test = dataclasses.replace(data.test, path=resolved_path(data.test.path, base))
         data = dataclasses.replace(data, test=test)
-    return dataclasses.replace(job, data=data)
+    return dataclasses.replace(job, data=data, searches=tuple(_located(search, base) for search in job.searches))
+
+
+def _located(search: Search, base: Path) -> Search:
+    """Return a search with the paths resolved of its function and of the files that its space names."""
+    if search.build is None:
+        return search
+    file, _, function = search.build.rpartition(":")
+    space: Space | None = None
+    if search.space is not None:
+        space = {
+            name: [_file(v, base) for v in entry] if isinstance(entry, list) else _file(entry, base)
+            for name, entry in search.space.items()
+        }
+    return dataclasses.replace(search, build=f"{resolved_path(file, base)}:{function}", space=space)
+
+
+def _file(value: Any, base: Path) -> Any:
+    """Return the path of a file for a text that names one, such as weights.keras."""
+    if not isinstance(value, str) or not Path(value).suffix:
+        return value
+    path = resolved_path(value, base)
+    return path if os.path.isfile(path) else value

@@ -7,12 +7,18 @@ import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from orchestrator import job as jobs
 from orchestrator.errors import DataError, JobError, OrchestratorError, did_you_mean
 from orchestrator.job import Job
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+
+    from orchestrator.data.columns import Column
 
 
 def read_job(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Path]:
@@ -78,6 +84,17 @@ def _line_of(error: BaseException, path: Path) -> str:
     return f", line {line}," if line else ""
 
 
+_WORDS = {
+    "number": "numeric",
+    "boolean": "boolean",
+    "category": "categorical",
+    "text": "text",
+    "vector": "vector",
+    "image": "image",
+    "sequence": "sequence",
+}
+
+
 def draft(data: str, target: str) -> tuple[str, str]:
     """Return a name and a commented YAML job for a dataset, after a look at it.
 
@@ -85,35 +102,33 @@ def draft(data: str, target: str) -> tuple[str, str]:
         JobError: There is no such dataset or column.
         DataError: It cannot be used.
     """
-    from orchestrator.data import checks, encode, parquet
+    from orchestrator.data import checks, parquet
+    from orchestrator.data import columns as kinds_of
+    from orchestrator.data import target as targets
 
     path = jobs.resolved_path(data, Path.cwd())
     dataset = parquet.open_dataset(path, "DATA")
     if target not in dataset.schema.names:
         raise JobError(f"--target: no column {target!r} in {path}.{did_you_mean(target, dataset.schema.names)}")
     features = parquet.columns_in_use(dataset.schema.names, target, None, ())
-    usable = [n for n in features if encode.is_usable(dataset.schema.field(n).type)]
-    encode.kind_of(target, dataset.schema.field(target).type, "data.target")
+    usable = [n for n in features if kinds_of.is_usable(dataset.schema.field(n).type)]
+    kinds_of.check_target(target, dataset.schema.field(target).type)
     table = parquet.read(dataset, [*usable, target], path, "DATA")
-    answers = encode.plain_target(table.column(target))
-    task = encode.infer_task(answers)
+    answers = targets.plain_target(table.column(target))
+    task = targets.infer_task(answers)
     findings = checks.target_findings(target, answers, task == "classification")
     checks.refuse_errors(findings)
-    columns = [encode.column_of(name, table.column(name)) for name in usable]
+    columns = [column for name in usable if (column := _column(name, table)) is not None]
     odd = {f.column for f in checks.column_findings(columns, table) if f.code in ("all_null_column", "id_like_column")}
-    excluded = [name for name in features if name not in usable or name in odd]
     kept = [c for c in columns if c.name not in odd]
+    excluded = [name for name in features if name not in {c.name for c in kept}]
     if not kept:
-        raise DataError(f"DATA: {path} has no column to learn from: all are ids, free text, empty, or of unread types")
+        raise DataError(f"DATA: {path} has no column to learn from: all are ids, empty, or of unread types")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data.removeprefix("dataset:")).stem).strip("-.")[:60] or "job"
     n_rows = table.num_rows
-    kinds = ", ".join(
-        f"{n} {word}"
-        for kind, word in (("number", "numeric"), ("boolean", "boolean"), ("category", "categorical"))
-        if (n := sum(c.kind == kind for c in kept))
-    )
+    kinds = ", ".join(f"{n} {word}" for kind, word in _WORDS.items() if (n := sum(c.kind == kind for c in kept)))
     shown = data if data.startswith("dataset:") or "://" in data else path
-    exclude = f"  exclude: {_flow(excluded)}        # no use as features: ids, free text, types that are not read\n"
+    exclude = f"  exclude: {_flow(excluded)}        # no use as features: ids, empty, types that are not read\n"
     text = (
         f"# {n_rows} rows; features: {kinds or 'none'}.\n"
         "schema_version: 1\n"
@@ -128,16 +143,37 @@ def draft(data: str, target: str) -> tuple[str, str]:
         f"metric: {'accuracy' if task == 'classification' else 'r2'}          # any of scikit-learn's scorers\n"
         "seed: 42\n"
         "searches:\n"
-        "  - family: knn\n"
-        "    sampler: grid               # or random, tpe, …; then add trials: 64\n"
-        "    space:\n"
-        f"      n_neighbors: {{low: 1, high: {max(1, min(50, int(n_rows * 0.5)))}}}\n"
-        "      weights: [uniform, distance]\n"
-        "      metric: [euclidean, manhattan]      # also chebyshev, cosine, and minkowski with p\n"
-        "      scaler: [standard, quantile, none]  # also minmax and robust\n"
+        f"{_searches({c.kind for c in kept}, n_rows)}"
         "budget: {trials: null, time_s: null}      # stop after so many trials, or seconds\n"
     )
     return name, text
+
+
+def _searches(kinds: set[str], n_rows: int) -> str:
+    """Return the searches of a draft: what fits the kinds of columns."""
+    found = [f"  - {{family: {name}, trials: 32}}\n" for name in ("text", "image", "sequence") if name in kinds]
+    if kinds - {"text", "image", "sequence"}:
+        found += [
+            "  - family: knn\n"
+            "    sampler: grid               # or random, tpe, …; then add trials: 64\n"
+            "    space:\n"
+            f"      n_neighbors: {{low: 1, high: {max(1, min(50, int(n_rows * 0.5)))}}}\n"
+            "      weights: [uniform, distance]\n"
+            "      metric: [euclidean, manhattan]      # also chebyshev, cosine, and minkowski with p\n"
+            "      scaler: [standard, quantile, none]  # also minmax and robust\n"
+            "  # - {family: mlp, trials: 64}           # dense networks, on the same leaderboard\n"
+        ]
+    return "".join(found)
+
+
+def _column(name: str, table: Table) -> Column | None:
+    """Describe a feature; None where its values are not what its type promises."""
+    from orchestrator.data import encode
+
+    try:
+        return encode.column_of(name, table.column(name))
+    except DataError:
+        return None
 
 
 def _flow(value: object) -> str:

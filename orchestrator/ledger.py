@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from orchestrator.errors import JobError, RunError
-from orchestrator.families.base import Answer
+from orchestrator.families.base import Answer, Failure
 
 FILE = "records.jsonl"
 
@@ -46,12 +46,25 @@ class BatchProposed:
 
 @dataclass(frozen=True, slots=True)
 class UnitFinished:
-    """A work unit's answers: name -> score (None where the metric gave no finite number), with each one's times."""
+    """A work unit's answers: name -> score (None where the metric gave no finite number), with each one's times.
+
+    Attributes:
+        unit: The unit's name.
+        answers: Scores by name.
+        fit_time_s: Seconds of fitting, the same for each.
+        predict_time_s: Seconds of predicting, likewise.
+        inner: Inner scores in the order of `answers`, None where it is no finite number; left out where none has one.
+        epochs: The epochs that were kept, likewise.
+        failures: Name -> code and message, of the answers that it failed to give; left out where there are none.
+    """
 
     unit: str
     answers: dict[str, float | None]
     fit_time_s: float
     predict_time_s: float
+    inner: list[float | None] | None = None
+    epochs: list[int | None] | None = None
+    failures: dict[str, list[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,8 @@ _KINDS: dict[str, type[Record]] = {
     "test": TestOpened,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_LEFT_OUT = ("inner", "epochs", "failures")
+"""Fields that only some families fill: a line has them where they hold something."""
 
 
 class Ledger:
@@ -117,15 +132,7 @@ class Ledger:
         """
         if not records:
             return
-        lines = "".join(
-            json.dumps(
-                {"is": _NAMES[type(record)], **{f.name: getattr(record, f.name) for f in fields(record)}},
-                separators=(",", ":"),
-            )
-            + "\n"
-            for record in records
-        )
-        data = memoryview(lines.encode())
+        data = memoryview("".join(_line(record) for record in records).encode())
         try:
             while data:
                 data = data[self._file.write(data) or 0 :]
@@ -175,6 +182,12 @@ def is_held(folder: Path) -> bool:
     return False
 
 
+def _line(record: Record) -> str:
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    kept = {name: value for name, value in values.items() if value is not None or name not in _LEFT_OUT}
+    return json.dumps({"is": _NAMES[type(record)], **kept}, separators=(",", ":")) + "\n"
+
+
 def _parsed(line: bytes, path: Path, number: int) -> Record:
     try:
         values = json.loads(line)
@@ -198,8 +211,35 @@ def _whole_length(path: Path) -> int:
     return 0
 
 
-def unit_finished(unit_id: str, answers: Mapping[str, Answer]) -> UnitFinished:
+def unit_finished(unit_id: str, answers: Mapping[str, Answer | Failure]) -> UnitFinished:
     """Return the record of a unit's answers, which share its times evenly, so that one pair of times stands for all."""
-    one = next(iter(answers.values()))
-    finite = {name: (answer.score if math.isfinite(answer.score) else None) for name, answer in answers.items()}
-    return UnitFinished(unit_id, finite, one.fit_time_s, one.predict_time_s)
+    given = {name: answer for name, answer in answers.items() if isinstance(answer, Answer)}
+    one = next(iter(given.values()), Answer(0.0, 0.0, 0.0))
+    inner = [_finite(answer.inner_score) for answer in given.values()]
+    epochs = [answer.epochs for answer in given.values()]
+    return UnitFinished(
+        unit_id,
+        {name: _finite(answer.score) for name, answer in given.items()},
+        one.fit_time_s,
+        one.predict_time_s,
+        inner if any(answer.inner_score is not None for answer in given.values()) else None,
+        epochs if any(epoch is not None for epoch in epochs) else None,
+        {n: [a.code, a.message] for n, a in answers.items() if isinstance(a, Failure)} or None,
+    )
+
+
+def answers_in(record: UnitFinished | UnitFailed) -> dict[str, Answer | Failure]:
+    """Return the answers, and the failures in their place, that a record tells of; scores of None are NaN again."""
+    if isinstance(record, UnitFailed):
+        return dict.fromkeys(record.answers, Failure(record.code, record.message))
+    none = [None] * len(record.answers)
+    inner = none if record.inner is None else [math.nan if score is None else score for score in record.inner]
+    found: dict[str, Answer | Failure] = {
+        name: Answer(math.nan if score is None else score, record.fit_time_s, record.predict_time_s, inside, epochs)
+        for (name, score), inside, epochs in zip(record.answers.items(), inner, record.epochs or none, strict=True)
+    }
+    return found | {name: Failure(*why) for name, why in (record.failures or {}).items()}
+
+
+def _finite(score: float | None) -> float | None:
+    return score if score is not None and math.isfinite(score) else None

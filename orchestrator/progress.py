@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 5.0
 REDRAW_EVERY_S = 0.2
+N_NOTES_OF_A_LINE = 3
 
 
 class Display(Protocol):
@@ -55,6 +56,8 @@ class PlainLines:
     def _say(self, progress: Progress) -> None:
         self._said_at, self._said = time.monotonic(), progress
         say(summary(progress))
+        if progress.notes:
+            say(f"  {'; '.join(progress.notes[:N_NOTES_OF_A_LINE])}")
 
 
 class LiveTable:
@@ -91,14 +94,17 @@ class LiveTable:
 
     def _draw(self, progress: Progress) -> None:
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table("search", "trials", "failed", "best", "configuration", box=None)
+        prunes = any(one.n_pruned for one in progress.searches)
+        table = Table("search", "trials", *["pruned"] * prunes, "failed", "best", "configuration", box=None)
         for one in progress.searches:
-            table.add_row(one.name, _of(one), str(one.n_failed), *_best(one))
+            table.add_row(one.name, _of(one), *[str(one.n_pruned)] * prunes, str(one.n_failed), *_best(one))
         seconds = time.monotonic() - self._started_at
         table.caption = (
             f"{progress.n_units_done} work units done, {progress.n_units_running} under way, {seconds:.0f} s"
         )
+        table.caption = Text("\n".join([table.caption, *progress.notes]))  # no markup: notes are what families say
         table.caption_justify = "left"
         self._live.update(table, refresh=True)
 
@@ -123,9 +129,10 @@ def summary(progress: Progress) -> str:
     """Return one line that says how far a run is."""
     parts = []
     for one in progress.searches:
-        failed = f" ({one.n_failed} failed)" if one.n_failed else ""
+        ends = [f"{n} {how}" for n, how in ((one.n_pruned, "pruned"), (one.n_failed, "failed")) if n]
+        ended = f" ({', '.join(ends)})" if ends else ""
         score, configuration = _best(one)
-        parts.append(f"{one.name}: {_of(one)} trials{failed}, best {score} {configuration}".rstrip())
+        parts.append(f"{one.name}: {_of(one)} trials{ended}, best {score} {configuration}".rstrip())
     return f"{'; '.join(parts)}; {progress.n_units_done} work units done"
 
 

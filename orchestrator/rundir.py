@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator.errors import JobError, OrchestratorError, RunError, did_you_mean
 
 JOB, MANIFEST, LEDGER, LOG = "job.yaml", "manifest.json", "ledger", "log.jsonl"
-BEST, STUDY = "best", "study"
+BEST, STUDY, CODE = "best", "study", "code"
 SPARE_BYTES = 4 << 20
 RECORDED_PACKAGES = ("numpy", "scipy", "scikit-learn", "optuna", "pyarrow", "ray", "skops")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from orchestrator import compose, rundir
+from orchestrator import compose, families, rundir
 from orchestrator import job as jobs
 from orchestrator.compose import (
     Prepared,
@@ -35,16 +35,17 @@ from orchestrator.data.load import LoadedData
 from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
 from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Executor
+from orchestrator.execution.environment import onednn
 from orchestrator.families.base import Answer, Shape
+from orchestrator.families.code import Code, copy_name
 from orchestrator.finish import finish, write_board, write_journals
 from orchestrator.job import Job
 from orchestrator.ledger import Ledger, Record, read
 from orchestrator.results.leaderboard import Leaderboard
 from orchestrator.results.model import Model
+from orchestrator.search.course import Course
 from orchestrator.search.loop import Ending, Progress, SearchLoop
-from orchestrator.search.plan import WorkPlan
 from orchestrator.search.state import SearchState
-from orchestrator.search.trial import result_of
 from orchestrator.space import is_superset
 from orchestrator.version import __version__
 
@@ -117,6 +118,7 @@ def run(
         cluster_address(address)
     prepared = prepare(jobs.located(job, base or Path.cwd()))
     files = {
+        **{f"{rundir.CODE}/{copy_name(name)}": source for name, source in prepared.data.train.code.items()},
         rundir.MANIFEST: rundir.manifest_text(_first_manifest(prepared, executor)),
         rundir.JOB: jobs.to_yaml(prepared.job),  # the last one: with it, the directory is a run
     }
@@ -199,6 +201,11 @@ def _check_changes(before: Job, after: Job) -> None:
                 f"--set {f.name}: a resumed run keeps it; only budget, resources, trials and a wider space may change. "
                 "Start a new run"
             )
+    for name in ("threads", "mixed_precision"):
+        if getattr(before.resources, name) != getattr(after.resources, name):
+            raise JobError(
+                f"--set resources.{name}: a resumed run keeps it, since results depend on it; start a new run"
+            )
     if len(before.searches) != len(after.searches):
         raise JobError("--set searches: a resumed run keeps its searches; start a new run")
     for number, (old, new) in enumerate(zip(before.searches, after.searches, strict=True)):
@@ -216,7 +223,7 @@ def stored_job(path: Path) -> Job:
 
 
 def _needed_bytes(data: LoadedData) -> int:
-    return 2 * data.train.matrix.nbytes
+    return 2 * data.train.features.nbytes
 
 
 def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
@@ -242,6 +249,7 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
             "key": shape.key,
         },
         "dummy": list(prepared.dummy),
+        "code": {name: Code(name, source).sha256 for name, source in data.train.code.items()},
         "warnings": [f"{f.code}: {f.message}" for f in data.findings],
         "made": [0] * len(prepared.job.searches),
         "timings": {"search_s": 0.0, "sessions": []},
@@ -254,14 +262,19 @@ def _executor(name: ExecutorName, address: str | None, job: Job) -> Executor:
     if name == "inline":
         from orchestrator.execution.inline import InlineExecutor
 
-        return InlineExecutor(job.resources.trial_timeout_s)
+        return InlineExecutor(job.resources)
     if name != "ray":
         raise JobError(f"--executor: no executor {name!r}; expected ray or inline")
     from orchestrator.execution.ray_executor import RayExecutor
 
-    return RayExecutor(
-        address, max_concurrent=job.resources.max_concurrent, unit_timeout_s=job.resources.trial_timeout_s
-    )
+    return RayExecutor(address, job.resources)
+
+
+def _prewarm(executor: Executor, job: Job) -> None:
+    """Let the executor set up what the job's families compute with, while the run goes on to its first unit."""
+    names = {*(search.family for search in job.searches), *(one.family for one in job.comparators)}
+    for engine in sorted({families.find(name).engine for name in names}):
+        executor.prewarm(engine)
 
 
 def _run(
@@ -278,12 +291,13 @@ def _run(
     manifest = rundir.read_manifest(path)
     manifest.update(state="running", exit_code=None)
     rundir.write_manifest(path, manifest)
-    rundir.log(path, "started", executor=executor_name)
+    rundir.log(path, "started", executor=executor_name, onednn=onednn())
     started = time.monotonic()
     session: dict[str, float] = {}
     try:
         with _closing(_executor(executor_name, address, job)) as executor:
             should_stop.install()
+            _prewarm(executor, job)
             session["startup_s"] = round(time.monotonic() - started, 6)
             states, answers = states_of(job, prepared.shape, records), answers_of(records)
             timer = _SearchTimer(path, manifest, job.budget.time_s)
@@ -433,35 +447,34 @@ def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
         signature.columns,
         signature.task,
         job.metric or "",
+        len(signature.classes),
     )
     records = list(read(path / rundir.LEDGER))
     states, answers = states_of(job, shape, records), answers_of(records)
-    for state in states:
-        for trial in state.activate():
-            names = state.generations[trial.generation].plan.answers_of(trial.params)
-            if all(name in answers for name in names):
-                state.take(result_of(trial, names, answers))
+    Course(states, answers).take_up()
     results = [r for s in states for r in (s.settled() if manifest["state"] == "time" else s.results.values())]
     return compose.board_of(job, results, (manifest["dummy"][0], manifest["dummy"][1])), states
 
 
 def plan(prepared: Prepared) -> list[PlannedSearch]:
     """Return what each search would do. Trains nothing; a search that looks back is planned up to its first batch."""
-    planned, work = [], WorkPlan({})  # one for all searches, which may share units
+    planned = []
     opened = first_generations(prepared.job)
-    for search, state in zip(prepared.job.searches, states_of(prepared.job, prepared.shape, opened), strict=True):
+    states = states_of(prepared.job, prepared.shape, opened)
+    course = Course(states, {})  # one for all searches, which may share units
+    work = course.work
+    for search, state in zip(prepared.job.searches, states, strict=True):
         n_units = n_parts = 0
         cpu_s = 0.0
-        while len(state.trials) < min(state.spec.limit, 100_000) and (batch := state.propose()) is not None:
-            plan_of = state.generations[0].plan
-            work.want(plan_of, [(t.params, plan_of.answers_of(t.params)) for t in state.activate()])
-            del batch
+        while len(state.trials) < min(state.spec.limit, 100_000) and state.propose() is not None:
+            course.take_up()
             if state.spec.looks_back:
                 break
         while work.n_ready:
             unit, _ = work.next_ready()
-            done = {} if not unit.answers else dict.fromkeys(unit.answers, Answer(0.0, 0.0, 0.0))
+            done = dict.fromkeys(unit.answers, Answer(0.0, 0.0, 0.0, 0.0))  # alike: halving ends as many as ever
             work.finish(unit.id, done, None)
+            course.learn(unit.answers)
             n_units += bool(unit.answers)
             n_parts += 1
             cpu_s += unit.cost

@@ -94,12 +94,12 @@ def values_of(dimension: Dimension) -> Sequence[Any] | None:
 
 
 def active(params: Mapping[str, Any], conditions: Conditions) -> Params:
-    """Return `params` without those that another parameter's value makes meaningless."""
-    return {
-        name: value
-        for name, value in params.items()
-        if name not in conditions or params.get(conditions[name][0]) in conditions[name][1]
-    }
+    """Return `params` without those that another parameter's value, or its lack, makes meaningless."""
+    kept = dict(params)
+    while gone := [n for n in kept if n in conditions and kept.get(conditions[n][0]) not in conditions[n][1]]:
+        for name in gone:
+            del kept[name]
+    return kept
 
 
 def key_of(params: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
@@ -143,14 +143,15 @@ def size(space: Mapping[str, Entry], conditions: Conditions) -> int | None:
     dependants = [name for name in sizes if name in conditions]
     if not dependants:
         return math.prod(sizes.values())
-    parents = {conditions[name][0] for name in dependants}
+    parents = {conditions[name][0] for name in dependants} & sizes.keys()
     free = math.prod(n for name, n in sizes.items() if name not in dependants and name not in parents)
-    parent_axes = {p: listed[p] for p in parents if listed.get(p) is not None}
-    total = 0
-    for point in itertools.product(*(axis or () for axis in parent_axes.values())):
-        chosen = dict(zip(parent_axes, point, strict=True))
-        total += math.prod(sizes[name] for name in dependants if chosen.get(conditions[name][0]) in conditions[name][1])
-    return free * total
+    leaves = [name for name in dependants if name not in parents]
+    totals: dict[object, int] = {}  # by what the parents are, as far as they mean anything themselves
+    for point in itertools.product(*(listed[parent] or () for parent in sorted(parents))):
+        chosen = active(dict(zip(sorted(parents), point, strict=True)), conditions)
+        applying = (sizes[name] for name in leaves if chosen.get(conditions[name][0]) in conditions[name][1])
+        totals.setdefault(key_of(chosen), math.prod(applying))
+    return free * sum(totals.values())
 
 
 def is_superset(new: Mapping[str, Entry], old: Mapping[str, Entry]) -> bool:

@@ -1,5 +1,6 @@
 """Datasets, jobs and processes that tests begin with."""
 
+import io
 import os
 import subprocess
 import sys
@@ -60,3 +61,21 @@ def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run Python in a process of its own."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+
+
+def image(pixels: Any, kind: str = "PNG", **options: Any) -> bytes:
+    """Return pixels, shape (height, width) or (height, width, channels), as an encoded image."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(content, kind, **options)
+    return content.getvalue()
+
+
+def digits(path: Path, n_rows: int = 120, *, as_png: bool = False) -> Path:
+    """Write some rows of the bundled digits, images as vectors or as PNG."""
+    table = pq.read_table(Path(orchestrator.__file__).parent / "data" / "datasets" / "digits.parquet").slice(0, n_rows)
+    if as_png:
+        pixels = np.array(table["image"].to_pylist(), np.uint8).reshape(-1, 8, 8) * 15
+        table = table.set_column(0, "image", pa.array([image(one) for one in pixels], pa.binary()))
+    return write(path, table)

@@ -1,7 +1,7 @@
 """What many tests need: a folder to work in, a dataset and a job in it, and the command line in this process."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from builders import columns, job_values, write
+from sameness import Start, leaving_no_process, server
 
 from orchestrator.cli import entry
 
@@ -77,3 +78,17 @@ def real_dataset() -> Callable[[str], Path]:
         return path.resolve()
 
     return find
+
+
+@pytest.fixture(scope="module")
+def no_process_is_left() -> Iterator[None]:
+    """Look at the end for whatever the module started."""
+    with leaving_no_process():
+        yield
+
+
+@pytest.fixture(scope="module")
+def fork(no_process_is_left: None) -> Iterator[Start]:
+    """Start a driver, with the arguments of a command line, within milliseconds."""
+    with server() as start:
+        yield start

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from builders import N_ROWS, columns, environment, process, write
+from builders import N_ROWS, columns, environment, image, process, write
 
-from orchestrator import ledger, rundir
+from orchestrator import families, ledger, rundir
+from orchestrator.families.knn import KNN
 from orchestrator.ledger import Ledger
 
 JOB, DATA, FAILED = 2, 3, 1
@@ -188,6 +189,11 @@ WRONG_JOBS = {
     "an unknown column in features": ({"data__features": ["A"]}, ["data.features", "'A'", "Did you mean 'a'"]),
     "an unknown column in exclude": ({"data__exclude": ["zzz"]}, ["data.exclude", "'zzz'", "Known: a, b, y"]),
     "features that hold the target": ({"data__features": ["a", "y"]}, ["data.features", "target 'y'"]),
+    "text that is no feature": ({"data__text": ["A"]}, ["data.text", "'A'", "Did you mean 'a'"]),
+    "text that is left out": ({"data__text": ["a"], "data__exclude": ["a"]}, ["data.text", "'a' is no feature"]),
+    "text that is the target": ({"data__text": ["y"]}, ["data.text", "'y' is no feature"]),
+    "text of numbers": ({"data__text": ["a"]}, ["data.text", "'a' has type double", "expected strings"]),
+    "an unknown key beside data.text": ({"data__texts": ["a"]}, ["'data.texts'", "'text'"]),
     "all columns excluded": ({"data__exclude": ["a", "b"]}, ["data.features: no column is left"]),
     "no features": ({"data__features": []}, ["data.features: no column is left"]),
     "an unknown test column": ({"data__test": {"column": "B"}}, ["data.test.column", "'B'", "Did you mean 'b'"]),
@@ -249,6 +255,14 @@ def test_stratified_folds_of_numbers_are_refused(folder, make_job, refused):
 
 NOTHING = [None] * N_ROWS
 NAN = float("nan")
+SOME = [[0.0, 1.0]] * (N_ROWS - 1)
+IMAGE = image(np.zeros((2, 2)))
+
+
+def vectors(values):
+    return pa.array(values, pa.list_(pa.float64(), 2))
+
+
 BAD_COLUMNS = {
     "a target with nulls": ({"y": ["u", None] * 20}, ["data.target: 'y' is null in 20 of 40 rows", "expected a value"]),
     "a target with nan": ({"y": [1.0, NAN] * 20}, ["data.target: 'y' is null in 20 of 40 rows", "expected a value"]),
@@ -266,9 +280,27 @@ BAD_COLUMNS = {
     "a column of Arrow's type null": ({"c": pa.nulls(N_ROWS)}, ["data.features", "'c'", "null", 'exclude: ["c"]']),
     "a column of no strings": ({"c": pa.array(NOTHING, pa.string())}, ["data.features", "'c' is null", "exclude"]),
     "a column of times": ({"c": pa.array([0] * 40, pa.timestamp("s"))}, ["'c'", "timestamp", 'data.exclude: ["c"]']),
-    "a column of lists": ({"c": pa.array([[1]] * 40)}, ["'c'", "list", "expected", 'data.exclude: ["c"]']),
+    "a column of lists of strings": ({"c": pa.array([["p"]] * 40)}, ["'c'", "list", "expected", 'exclude: ["c"]']),
+    "a column of lists of lists": ({"c": pa.array([[[1]]] * 40)}, ["'c'", "list", "expected", 'exclude: ["c"]']),
     "a column of structs": ({"c": pa.array([{"q": 1}] * 40)}, ["'c'", "struct", "expected", 'data.exclude: ["c"]']),
-    "a column of bytes": ({"c": pa.array([b"1"] * 40)}, ["'c'", "binary", "expected", 'data.exclude: ["c"]']),
+    "a column of bytes": ({"c": pa.array([b"1"] * 40)}, ["'c', row 0", "not a PNG or JPEG", 'data.exclude: ["c"]']),
+    "a target of vectors": (
+        {"y": vectors([[0, 1]] * 40)},
+        ["data.target", "'y'", "list", "expected numbers, booleans"],
+    ),
+    "a target of images": ({"y": [IMAGE] * 40}, ["data.target", "'y'", "binary", "expected numbers, booleans"]),
+    "a vector that is null": ({"c": vectors([*SOME, None])}, ["'c', row 39", "null", "2 numbers", 'exclude: ["c"]']),
+    "a vector with null in it": ({"c": vectors([*SOME, [0, None]])}, ["'c', row 39", "null in it", 'exclude: ["c"]']),
+    "a vector with nan in it": ({"c": vectors([*SOME, [NAN, 0]])}, ["'c', row 39", "nan in it", 'exclude: ["c"]']),
+    "a sequence with null in it": ({"c": [*SOME, [0, 1, None]]}, ["'c', row 39", "null in it", 'exclude: ["c"]']),
+    "sequences of null alone": ({"c": pa.array(NOTHING, pa.list_(pa.int8()))}, ["'c' is null in every", "exclude"]),
+    "images of null alone": ({"c": pa.array(NOTHING, pa.binary())}, ["'c' is null in every", "exclude"]),
+    "an image that is null": ({"c": [IMAGE] * 39 + [None]}, ["'c', row 39", "is null", "image", 'exclude: ["c"]']),
+    "an image of another size": (
+        {"c": [IMAGE] * 39 + [image(np.zeros((4, 3)))]},
+        ["'c', row 39", "3 x 4 pixels", "expected 2 x 2 pixels", 'data.exclude: ["c"]'],
+    ),
+    "an image that is damaged": ({"c": [IMAGE] * 39 + [IMAGE[:45]]}, ["'c', row 39", "damaged", 'exclude: ["c"]']),
     "infinite values": ({"c": [float("inf")] + [0.0] * 39}, ["data.features", "'c'", "infinite", "finite", "exclude"]),
     "a column whose name is a sentence": (
         {'b, c: \n"d"': pa.array(NOTHING, pa.float64())},
@@ -281,6 +313,42 @@ BAD_COLUMNS = {
 def test_data_that_fail_a_check_are_refused_with_the_column(others, words, folder, make_job, refused):
     write(folder / "data.parquet", columns(**others))
     refused(DATA, words, "run", make_job())
+
+
+OTHER_KINDS = {
+    "sequences": (pa.array([[1.0, 2.0]] * N_ROWS), "sequence"),
+    "images": (pa.array([IMAGE] * N_ROWS), "image"),
+    "text": (pa.array([f"{i} is the number of this row" for i in range(N_ROWS)]), "text"),
+}
+
+
+@pytest.mark.parametrize("place", ["searches", "comparators"])
+@pytest.mark.parametrize(("values", "kind"), OTHER_KINDS.values(), ids=OTHER_KINDS)
+def test_a_family_that_finds_no_column_of_its_kinds_is_refused(
+    values, kind, place, folder, make_job, refused, monkeypatch
+):
+    write(folder / "data.parquet", {"c": values, "y": columns()["y"]})
+    words = [f"{place}.0.family: knn", "boolean, category, number and vector", f"are {kind} columns", "data.features"]
+    changes = {"searches": [{"family": "sees_all"}], "comparators": [{"family": "knn"}]} if place != "searches" else {}
+    monkeypatch.setitem(families._registered, "sees_all", SeesAll())
+    refused(JOB, words, "run", make_job(**changes))
+
+
+class SeesAll(KNN):
+    """A family that says it takes what knn does not."""
+
+    name = "sees_all"
+    kinds = frozenset({"text", "image", "sequence"})
+
+
+@pytest.mark.parametrize(("values", "kind"), OTHER_KINDS.values(), ids=OTHER_KINDS)
+def test_a_column_that_no_search_learns_from_is_a_warning(values, kind, folder, make_job, cli):
+    write(folder / "data.parquet", columns(c=values))
+    outcome = cli("run", make_job())
+    assert outcome.code == 0, outcome.err
+    assert f"column 'c' is {kind}, and no search learns from that" in outcome.err
+    assert 'data.exclude: ["c"]' in outcome.err
+    assert [line.split(":")[1].strip() for line in cli("check", make_job()).out.splitlines()[:-1]] == ["unused_column"]
 
 
 @pytest.mark.parametrize("verb", ["run", "check", "plan"])

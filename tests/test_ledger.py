@@ -203,6 +203,38 @@ def test_answers_of_a_ledger_are_those_that_units_gave(tmp_path: Path) -> None:
     assert answers_of(list(read(tmp_path))) == {**given, "x": Failure("timeout", "over 1 s")}
 
 
+def test_answers_with_epochs_and_failures_of_single_members_come_back_as_they_were(tmp_path: Path) -> None:
+    given: dict[str, Answer | Failure] = {
+        "a": Answer(0.5, 0.1, 0.2, 0.1 + 0.2, 7),
+        "b": Failure("diverged", "the loss is no finite number in epoch 3"),
+        "c": Answer(-1.5, 0.1, 0.2, -1e-300, 1),
+        "d": Failure("no_answer", "ü"),
+    }
+    written(tmp_path, [unit_finished("u", given)])
+    assert answers_of(list(read(tmp_path))) == given
+
+
+@pytest.mark.parametrize("failed", [{}, {"b": Failure("raised", "ValueError: no")}])
+def test_unit_of_failures_alone_or_of_nothing_is_recorded(tmp_path: Path, failed: dict[str, Failure]) -> None:
+    written(tmp_path, [unit_finished("u", failed)])
+    assert answers_of(list(read(tmp_path))) == failed
+
+
+def test_inner_score_that_is_no_finite_number_is_nan_after_the_ledger(tmp_path: Path) -> None:
+    given = {"a": Answer(0.5, 0.1, 0.2, math.nan, 7), "b": Answer(0.5, 0.1, 0.2, 0.25, 8)}
+    assert b"NaN" not in written(tmp_path, [unit_finished("u", given)])
+    a, b = answers_of(list(read(tmp_path))).values()
+    assert isinstance(a, Answer)
+    assert a.inner_score is not None
+    assert math.isnan(a.inner_score)
+    assert (a.epochs, b) == (7, given["b"])
+
+
+def test_answers_that_learn_nothing_by_epochs_are_recorded_without_a_word_of_them(tmp_path: Path) -> None:
+    content = written(tmp_path, [unit_finished("u", {"a": Answer(0.5, 1.5, 0.25)})])
+    assert content == b'{"is":"unit","unit":"u","answers":{"a":0.5},"fit_time_s":1.5,"predict_time_s":0.25}\n'
+
+
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_score_that_is_no_finite_number_is_null_in_the_ledger_and_nan_after_it(tmp_path: Path, score: float) -> None:
     content = written(tmp_path, [unit_finished("u", {"a": Answer(score, 0.0, 0.0)})])

@@ -1,13 +1,10 @@
 """One job has one answer: whatever runs it, whatever dies meanwhile, and in however many sittings.
 
 Boards are compared byte for byte, all columns but the times. Kills come at random moments, drawn from a seed that is
-printed; `ORCHESTRATOR_TEST_SEED` draws them again. Run as a script, this file is a server that forks drivers from a
-process that has imported everything, since imports take longer than the runs here.
+printed; `ORCHESTRATOR_TEST_SEED` draws them again.
 """
 
-import csv
 import dataclasses
-import io
 import itertools
 import json
 import os
@@ -18,30 +15,42 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from select import select
 from types import SimpleNamespace
-from typing import Any, Protocol
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sameness import (
+    DEADLINE_S,
+    SEED,
+    Reference,
+    Start,
+    assert_whole,
+    board,
+    finishing_time_s,
+    kill_again_and_again,
+    killing_workers,
+    local_ray,
+    marked,
+    n_records,
+    records,
+    reference_of,
+    rows_of,
+    start,
+    unit_ids,
+    until,
+)
 
 import orchestrator
-from orchestrator import Budget, Comparator, Data, Job, Model, Range, Search, Validation, finish, runs
-from orchestrator import job as jobs
+from orchestrator import Budget, Comparator, Data, Job, Range, Search, Validation, finish, runs
 from orchestrator.errors import Interrupted
-from orchestrator.ledger import BatchProposed, Record, SpaceOpened, TestOpened, UnitFailed, UnitFinished, read
+from orchestrator.ledger import BatchProposed, SpaceOpened, TestOpened, UnitFailed
 
-TIMES = ["fit_time_s", "predict_time_s"]
-MARK = "ORCHESTRATOR_TEST_MARK"
-SEED = int(os.environ.get("ORCHESTRATOR_TEST_SEED", random.SystemRandom().randrange(10**6)))
-DEADLINE_S = 120.0
+pytestmark = pytest.mark.usefixtures("no_process_is_left")
 N_KILLS_SEARCHING, N_KILLS_FINISHING = 15, 5
 SAMPLERS = ["grid", "tpe"]
 SPACE: dict[str, Any] = {
@@ -50,14 +59,6 @@ SPACE: dict[str, Any] = {
     "weights": ["uniform", "distance"],
     "n_neighbors": Range(1, 12),
 }
-
-
-def until(condition: Callable[[], bool], what: str, within_s: float = DEADLINE_S) -> None:
-    """Wait for a condition; fail where it does not come."""
-    deadline, pause = time.monotonic() + within_s, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about in {within_s:g} s"
-        pause.wait(0.002)
 
 
 # The jobs: large enough for dozens of units, with folds that are cut into blocks.
@@ -101,210 +102,10 @@ def small_job(sampler: str, trials: int | None = None, **changes: Any) -> Job:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """A job's run that nothing disturbed."""
-
-    job: Job
-    file: Path
-    path: Path
-    board: bytes
-
-
 @pytest.fixture(scope="module")
 def references(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Reference]:
-    folder, made = tmp_path_factory.mktemp("reference"), {}
-    for sampler in SAMPLERS:
-        job, file, path = job_of(dataset, sampler), folder / f"{sampler}.yaml", folder / sampler
-        file.write_text(jobs.to_yaml(job), encoding="utf-8")
-        orchestrator.run(job, path, executor="inline")
-        made[sampler] = Reference(job, file, path, board(path))
-    return made
-
-
-# What a run directory says.
-
-
-def board(path: Path) -> bytes:
-    """Return a run's leaderboard without the times, as its CSV and its Parquet file have it."""
-    table = pq.read_table(path / "leaderboard.parquet").drop_columns(TIMES)
-    parquet, text = io.BytesIO(), io.StringIO()
-    pq.write_table(table, parquet, compression="none")
-    with open(path / "leaderboard.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    kept = [i for i, name in enumerate(rows[0]) if name not in TIMES]
-    csv.writer(text).writerows([line[i] for i in kept] for line in rows)
-    return text.getvalue().encode() + parquet.getvalue()
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return the searched trials of a leaderboard in the order of their numbers, without times and ranks."""
-    table = pq.read_table(path / "leaderboard.parquet").drop_columns([*TIMES, "rank"])
-    rows = [row for row in table.to_pylist() if row["family"] != "dummy"]
-    return sorted(rows, key=lambda row: int(row["trial"].rpartition("/")[2]))
-
-
-def records(path: Path) -> list[Record]:
-    return list(read(path / "ledger"))
-
-
-def unit_ids(path: Path) -> list[str]:
-    return [record.unit for record in records(path) if isinstance(record, UnitFinished | UnitFailed)]
-
-
-def assert_whole(path: Path, expected: bytes, *, may_open_again: bool = False) -> None:
-    """Assert that a finished run has the expected board, each unit once, and the winner as its model."""
-    assert board(path) == expected
-    units = unit_ids(path)
-    assert len(units) == len(set(units)), "a finished unit was computed again"
-    best = next(row for row in pq.read_table(path / "leaderboard.parquet").to_pylist() if row["family"] != "dummy")
-    assert Model.load(path / "best").params == json.loads(best["params"])
-    openings = [record for record in records(path) if isinstance(record, TestOpened)]
-    assert openings[-1].best == best["trial"]
-    assert may_open_again or len(openings) == 1
-    manifest = json.loads((path / "manifest.json").read_text())
-    assert (manifest["state"], manifest["exit_code"]) == ("finished", 0)
-    assert [opening["best"] for opening in manifest["test"]["openings"]] == [opening.best for opening in openings]
-    assert not list(path.rglob("*.partial"))
-
-
-# Drivers: processes that run or resume a job, to be killed.
-
-
-class Driver(Protocol):
-    """What a test does with a process that runs a job."""
-
-    pid: int
-
-    def poll(self) -> int | None: ...
-    def kill(self) -> None: ...
-    def wait(self) -> int: ...
-
-
-class Forked:
-    """A driver that the server forked; its parent, which reaps it, says when it has ended."""
-
-    def __init__(self, server: "subprocess.Popen[bytes]") -> None:
-        self._server = server
-        self._code: int | None = None
-        self.pid = self._answer()
-
-    def _answer(self) -> int:
-        assert self._server.stdout is not None
-        assert select([self._server.stdout], [], [], DEADLINE_S)[0], "no answer from the server of drivers"
-        return int(self._server.stdout.readline())
-
-    def poll(self) -> int | None:
-        if self._code is None and select([self._server.stdout], [], [], 0)[0]:
-            self._code = self._answer()
-        return self._code
-
-    def kill(self) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self) -> int:
-        if self._code is None:
-            self._code = self._answer()
-        return self._code
-
-
-Start = Callable[..., Driver]
-
-
-@pytest.fixture(scope="module")
-def fork() -> Iterator[Start]:
-    """Return what starts a driver within milliseconds."""
-    server = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-
-    def start(*arguments: object) -> Forked:
-        assert server.stdin is not None
-        server.stdin.write(json.dumps([str(argument) for argument in arguments]).encode() + b"\n")
-        return Forked(server)
-
-    with server:
-        assert start("--version").wait() == 0  # once this is answered, everything is imported
-        yield start
-        assert server.stdin is not None
-        server.stdin.close()
-        assert server.wait(DEADLINE_S) == 0
-
-
-def _serve() -> None:
-    """Fork a driver for each line of arguments; answer with its pid, and with its exit code when it has ended."""
-    import skops.io  # noqa: F401  (what a run would import)
-
-    from orchestrator import cli, families
-    from orchestrator.search import study  # noqa: F401
-
-    families.find("knn")
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            try:
-                os._exit(cli.entry(json.loads(line)))
-            except SystemExit as exit_of_argparse:
-                os._exit(int(exit_of_argparse.code or 0))
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-
-
-def start(*arguments: object, stderr: Any = None) -> "subprocess.Popen[str]":
-    """Start a driver as a user would."""
-    command = [sys.executable, "-m", "orchestrator", *(str(argument) for argument in arguments)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, text=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_process_is_left() -> Iterator[None]:
-    """Mark whatever this module starts, and look for it at the end."""
-    os.environ[MARK] = uuid4().hex
-    yield
-    until(lambda: not marked(), f"the end of {[process.cmdline() for process in marked()]}", 60.0)
-    del os.environ[MARK]
-
-
-def marked() -> list[psutil.Process]:
-    """Return the processes that descend from this module, dead parents or not, but for the server of drivers."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            is_server = process.ppid() == os.getpid() and __file__ in process.cmdline()
-            if not is_server and process.environ().get(MARK) == os.environ[MARK]:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
-def n_records(path: Path) -> int:
-    try:
-        return (path / "ledger" / "records.jsonl").read_bytes().count(b"\n")
-    except FileNotFoundError:
-        return 0
-
-
-def kill_at(driver: Driver, path: Path, moment: float, delay_s: float) -> bool:
-    """Kill a driver `delay_s` after its ledger has reached a number of records; tell whether it was still there."""
-    until(lambda: driver.poll() is not None or n_records(path) >= moment, f"record {moment:.0f}")
-    over = time.monotonic() + delay_s
-    until(lambda: driver.poll() is not None or time.monotonic() >= over, "the moment of the kill")
-    driver.kill()
-    code = driver.wait()
-    assert code in (0, -signal.SIGKILL), f"the driver ended by itself with exit code {code}"
-    return code == -signal.SIGKILL
-
-
-def kill_again_and_again(
-    path: Path, file: Path, moments: Sequence[tuple[float, float]], begin: Start, *options: object
-) -> int:
-    """Run a job and kill it at each of the moments, resuming it each time; return how often it was killed."""
-    n_killed = 0
-    for moment, delay_s in moments:
-        verb = ("resume", path) if (path / "job.yaml").exists() else ("run", file, "--out", path)
-        n_killed += kill_at(begin(*verb, *options), path, moment, delay_s)
-    return n_killed
+    folder = tmp_path_factory.mktemp("reference")
+    return {sampler: reference_of(job_of(dataset, sampler), sampler, folder) for sampler in SAMPLERS}
 
 
 # The same board from whatever runs it.
@@ -344,24 +145,6 @@ def test_board_is_the_same_with_any_number_of_ray_workers(
             assert_whole(tmp_path / sampler, reference.board)
 
 
-class local_ray:  # noqa: N801  (used as a function)
-    """A Ray of so many CPUs, which leaves no process behind."""
-
-    def __init__(self, n_cpus: int) -> None:
-        self._n_cpus = n_cpus
-
-    def __enter__(self) -> None:
-        import ray
-
-        ray.init(num_cpus=self._n_cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
-
-    def __exit__(self, *error: object) -> None:
-        import ray
-
-        ray.shutdown()
-        until(lambda: not marked(), "the end of Ray", 60.0)
-
-
 # The same board whatever dies.
 
 
@@ -382,18 +165,6 @@ def test_run_killed_at_random_moments_and_resumed_ends_with_the_same_board(
         finishing_s *= 1.0 if was_killed else 0.7  # less is left to do than there was
     assert fork("resume", path, "--executor", "inline").wait() == 0
     assert_whole(path, reference.board, may_open_again=True)  # a kill may come between the opening and the model
-
-
-def finishing_time_s(reference: Reference, fork: Start, path: Path) -> float:
-    """Return how long a driver lives that resumes a run whose search is over and whose winner is not fitted."""
-    shutil.copytree(reference.path, path)
-    ledger = path / "ledger" / "records.jsonl"
-    os.truncate(ledger, ledger.read_bytes().rindex(b"\n", 0, -1) + 1)
-    shutil.rmtree(path / "best")
-    began = time.monotonic()
-    assert fork("resume", path, "--executor", "inline").wait() == 0
-    assert_whole(path, reference.board)
-    return time.monotonic() - began
 
 
 @pytest.mark.slow
@@ -421,41 +192,11 @@ def test_board_is_the_same_though_worker_processes_are_killed(
     reference, path, draw = references[sampler], tmp_path / "run", random.Random(f"{SEED} workers {sampler}")
     n_searching = n_records(reference.path) - 1
     moments = sorted(draw.uniform(2, 0.8 * n_searching) for _ in range(3))
-    killed: list[int] = []
-    is_over = threading.Event()
-
-    def kill_workers() -> None:
-        for moment in moments:
-            while n_records(path) < moment or not (workers := ray_workers()):
-                if is_over.wait(0.005):
-                    return
-            worker = draw.choice(workers)
-            killed.append(worker.pid)
-            worker.kill()
-
-    killer = threading.Thread(target=kill_workers)
-    with local_ray(2):
-        killer.start()
-        try:
-            orchestrator.run(reference.job, path, executor="ray")
-        finally:
-            is_over.set()
-            killer.join()
+    with local_ray(2), killing_workers(path, moments, draw) as killed:
+        orchestrator.run(reference.job, path, executor="ray")
     assert killed
     assert_whole(path, reference.board)
     assert not [record for record in records(path) if isinstance(record, UnitFailed)]
-
-
-def ray_workers() -> list[psutil.Process]:
-    """Return the worker processes below this one that compute now."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.cmdline()[:1] == ["ray::orchestrator.unit"]:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 # Told to stop.
@@ -709,7 +450,3 @@ def test_wider_space_gives_the_same_board_however_often_the_run_stops_after_it(t
         os.truncate(stopped / "ledger" / "records.jsonl", first + int(share * (len(content) - first)))
         orchestrator.resume(stopped, executor="inline")
         assert board(stopped) == board(whole)
-
-
-if __name__ == "__main__":
-    _serve()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data.encode import Column, excluding
+from orchestrator.data.columns import SCALARS, Column, excluding
 from orchestrator.errors import DataError, shown
 
 
@@ -130,13 +130,13 @@ def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]
                 f"{excluding(column.name)}"
             )
             findings.append(Finding("all_null_column", "error", message, column.name))
-        elif len(values.unique()) == 1:
+        elif column.kind in SCALARS and len(values.unique()) == 1:
             message = f"column {column.name!r} has one value in all training rows"
             findings.append(Finding("constant_column", "warning", message, column.name))
         elif column.kind == "category" and len(column.categories) > 0.5 * len(values) and len(values) > 20:
             message = (
                 f"column {column.name!r} has {len(column.categories)} distinct strings in {len(values)} training "
-                f"rows, as an id or a free text has; consider {excluding(column.name)}"
+                f"rows, as an id has; consider {excluding(column.name)}, or data.text where it is text"
             )
             findings.append(Finding("id_like_column", "warning", message, column.name))
     return findings

@@ -1,4 +1,4 @@
-"""From Arrow columns to the one numeric matrix that all stages share, and the signature that says how.
+"""From Arrow columns to the encoded features that all stages share, and the signature that says how.
 
 Encoding only renames values (a category becomes its number); whatever learns from data is fitted in `prepare`, inside
 each fold.
@@ -7,9 +7,8 @@ each fold.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,27 +16,69 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.data import arrays
+from orchestrator.data.columns import (
+    SCALARS,
+    Column,
+    Kind,
+    excluding,
+    flat,
+    is_usable,
+    kind_of,
+    scalars,
+    shape_of,
+)
 from orchestrator.errors import DataError
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Task = Literal["classification", "regression"]
-Kind = Literal["number", "boolean", "category"]
 MISSING = -1.0
 """The code of a category that is null; null is a category of its own."""
 UNSEEN = -2.0
 """The code of a category that the training rows do not have."""
+_READ_AS: Mapping[Kind, Kind] = {"text": "category", "vector": "sequence", "sequence": "vector"}
+"""What else than its own kind a column's type may suggest where a model reads it: lists come without their size."""
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One feature: its Arrow type, how it is read, and the categories of the training rows, sorted."""
+class Features:
+    """Rows of features, encoded.
 
-    name: str
-    type: str
-    kind: Kind
-    categories: tuple[str, ...] = ()
-    has_nulls: bool = False
+    Attributes:
+        matrix: The scalar columns (number, boolean, category), in order, shape (rows, columns), null as nan.
+        arrays: The other columns by name, in order. Text: `pa.LargeStringArray`. Vector: uint8 or float32, shape
+            (rows, size). Image: the same, shape (rows, height, width, channels). Sequence: `pa.LargeListArray` of
+            float32, or of fixed-size lists of float32 where each step has several channels.
+    """
+
+    matrix: Floats
+    arrays: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes all of it has."""
+        return int(self.matrix.nbytes + sum(array.nbytes for array in self.arrays.values()))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Features:
+        """Return some rows, by their positions, in that order."""
+        taken = {
+            name: array[rows] if isinstance(array, np.ndarray) else array.take(pa.array(rows))
+            for name, array in self.arrays.items()
+        }
+        return Features(self.matrix[rows], taken)
+
+    def flat(self, rows: npt.NDArray[np.int64] | None = None) -> Floats:
+        """Return scalar columns and the elements of vectors as one matrix; its columns are `columns.flat`.
+
+        Args:
+            rows: The positions of the rows to return; None for all of them.
+        """
+        vectors = [a for a in self.arrays.values() if isinstance(a, np.ndarray) and a.ndim == 2]
+        parts = [part if rows is None else part[rows] for part in (self.matrix, *vectors)]
+        return np.concatenate(parts, axis=1, dtype=np.float64) if vectors else parts[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,151 +101,159 @@ class Signature:
         Raises:
             TypeError: Keys are missing or unknown.
         """
-        columns = tuple(Column(**{**c, "categories": tuple(c["categories"])}) for c in values["columns"])
+        columns = tuple(
+            Column(**{**c, "categories": tuple(c["categories"]), "shape": tuple(c["shape"])}) for c in values["columns"]
+        )
         return cls(**{**values, "columns": columns, "classes": tuple(values["classes"])})
 
 
-def column_of(name: str, values: pa.ChunkedArray) -> Column:
+def column_of(
+    name: str, values: pa.ChunkedArray, *, is_text: bool = False, rows: npt.NDArray[np.int64] | None = None
+) -> Column:
     """Describe a feature from its training values.
 
+    Args:
+        name: The column.
+        values: Its values in the training rows.
+        is_text: Whether strings are text, whatever they look like.
+        rows: What the rows are called in messages; their places by default.
+
     Raises:
-        DataError: Its type has no meaning here.
+        DataError: Its type has no meaning here, or its values are not what the type promises.
     """
     kind = kind_of(name, values.type)
-    categories = tuple(sorted(_strings(values).unique().drop_null().to_pylist())) if kind == "category" else ()
     has_nulls = values.null_count > 0 or (pa.types.is_floating(values.type) and bool(pc.any(pc.is_nan(values)).as_py()))
-    return Column(name, str(values.type), kind, categories, has_nulls)
+    if kind == "category":
+        words = arrays.strings(values)
+        if is_text or arrays.reads_as_text(words):
+            return Column(name, str(values.type), "text", (), has_nulls)
+        return Column(name, str(values.type), kind, tuple(sorted(words.unique().drop_null().to_pylist())), has_nulls)
+    column = Column(name, str(values.type), kind, (), has_nulls)
+    if kind == "image":
+        return replace(column, shape=arrays.image_shape(values, column, rows))
+    if kind == "sequence":
+        longest = pc.max(pc.list_value_length(values)).as_py() or 0
+        return replace(column, shape=shape_of(values.type), longest=int(longest))
+    return replace(column, shape=shape_of(values.type)) if kind == "vector" else column
 
 
-def kind_of(name: str, kind: pa.DataType, key: str = "data.features") -> Kind:
-    """Return how a column of Arrow type `kind` is read; `key` is the job's key for messages.
+def encode(table: pa.Table, columns: Sequence[Column], rows: npt.NDArray[np.int64] | None = None) -> Features:
+    """Return the features: numbers as they are, categories as codes, null as nan; other kinds as arrays.
 
-    Raises:
-        DataError: The type has no meaning here.
-    """
-    value_type = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_boolean(value_type):
-        return "boolean"
-    if pa.types.is_integer(value_type) or pa.types.is_floating(value_type) or pa.types.is_decimal(value_type):
-        return "number"
-    if any(is_it(value_type) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
-        return "category"
-    mend = f". Leave it out with {excluding(name)}" if key == "data.features" else ""
-    raise DataError(f"{key}: column {name!r} has type {kind}; expected numbers, booleans or strings{mend}")
-
-
-def excluding(name: str) -> str:
-    """Return the key of a job that leaves column `name` out, as YAML and Python read it."""
-    return f"data.exclude: {json.dumps([name], ensure_ascii=False)}"
-
-
-def is_usable(kind: pa.DataType) -> bool:
-    """Tell whether a column of Arrow type `kind` can be a feature."""
-    try:
-        kind_of("", kind)
-    except DataError:
-        return False
-    return True
-
-
-def encode(table: pa.Table, columns: Sequence[Column]) -> Floats:
-    """Return the features as a matrix of shape (rows, columns): numbers as they are, categories as codes, null as nan.
+    Args:
+        table: Has the columns, in any order, and maybe others.
+        columns: What they were in training.
+        rows: What the table's rows are called in messages; their places by default.
 
     Raises:
-        DataError: A column is missing, of another kind than the signature says, or holds infinite values.
+        DataError: A column is missing, of another kind than the signature says, or holds what its kind does not allow.
     """
-    matrix = np.empty((table.num_rows, len(columns)), dtype=np.float64)
-    for position, column in enumerate(columns):
-        if column.name not in table.column_names:
-            raise DataError(f"column {column.name!r} is missing; the model was trained with it as {column.type}")
-        values = table.column(column.name)
-        kind = "number" if pa.types.is_null(values.type) else kind_of(column.name, values.type)
-        if pa.types.is_null(values.type):
-            matrix[:, position] = MISSING if column.kind == "category" else np.nan
-            continue
-        if kind != column.kind:
-            raise DataError(f"column {column.name!r} is of type {values.type}; the model was trained on {column.type}")
-        matrix[:, position] = _codes(values, column) if kind == "category" else _numbers(values)
-        if kind == "number" and np.isinf(matrix[:, position]).any():
-            raise DataError(
-                f"data.features: column {column.name!r} holds infinite values; expected finite numbers or nulls. "
-                f"Replace them, or leave it out with {excluding(column.name)}"
-            )
-    return matrix
+    scalar = scalars(columns)
+    matrix = np.empty((table.num_rows, len(scalar)), dtype=np.float64)
+    for position, column in enumerate(scalar):
+        matrix[:, position] = _scalar(_values(table, column), column)
+    return Features(matrix, {c.name: _array(_values(table, c), c, rows) for c in columns if c.kind not in SCALARS})
 
 
-def _numbers(values: pa.ChunkedArray) -> Floats:
+def _values(table: pa.Table, column: Column) -> pa.ChunkedArray:
+    if column.name not in table.column_names:
+        raise DataError(f"column {column.name!r} is missing; the model was trained with it as {column.type}")
+    values = table.column(column.name)
+    if pa.types.is_null(values.type):
+        return values
+    kind = kind_of(column.name, values.type)
+    if kind != column.kind and kind != _READ_AS.get(column.kind):
+        raise DataError(f"column {column.name!r} is of type {values.type}; the model was trained on {column.type}")
+    return values
+
+
+def _scalar(values: pa.ChunkedArray, column: Column) -> Floats:
+    if pa.types.is_null(values.type):
+        return np.full(len(values), MISSING if column.kind == "category" else np.nan)
+    if column.kind == "category":
+        return _codes(values, column)
+    numbers = as_floats(values)
+    if np.isinf(numbers).any():
+        raise DataError(
+            f"data.features: column {column.name!r} holds infinite values; expected finite numbers or nulls. "
+            f"Replace them, or leave it out with {excluding(column.name)}"
+        )
+    return numbers
+
+
+def _array(values: pa.ChunkedArray, column: Column, rows: npt.NDArray[np.int64] | None) -> Any:
+    if pa.types.is_null(values.type) and column.kind != "text":
+        width = pa.list_(pa.float32(), column.shape[0]) if column.shape and column.kind == "sequence" else pa.float32()
+        values = values.cast(pa.large_list(width))
+    if column.kind == "text":
+        return arrays.texts(values)
+    reader = {"vector": arrays.vectors, "image": arrays.images, "sequence": arrays.sequences}[column.kind]
+    return reader(values, column, rows)
+
+
+def as_floats(values: pa.ChunkedArray) -> Floats:
+    """Return numbers of any type as float64, shape (rows,), null as nan."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
-def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    return values.cast(pa.large_string())
-
-
 def _codes(values: pa.ChunkedArray, column: Column) -> Floats:
-    strings = _strings(values)
+    strings = arrays.strings(values)
     codes = pc.index_in(strings, value_set=pa.array(column.categories, pa.large_string()))
     found = codes.to_numpy().astype(np.float64)
     nulls = pc.is_null(strings).to_numpy()
     return np.where(nulls, MISSING, np.where(np.isnan(found), UNSEEN, found))
 
 
-def plain_target(target: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a target as strings, booleans, integers or float64, with one zero: Arrow tells -0.0 from 0.0."""
-    if pa.types.is_dictionary(target.type):
-        target = target.cast(target.type.value_type)
-    if pa.types.is_floating(target.type) or pa.types.is_decimal(target.type):
-        return pc.add(target.cast(pa.float64(), safe=False), 0.0)
-    return target
-
-
-def class_values(target: pa.ChunkedArray) -> tuple[str | int | float | bool, ...]:
-    """Return the distinct classes of a plain target without nulls, sorted; a class's place is its code."""
-    return tuple(sorted(target.unique().to_pylist()))
-
-
-def encode_classes(target: pa.ChunkedArray, classes: Sequence[str | int | float | bool]) -> Integers:
-    """Return each row's place in `classes`, shape (rows,), -1 for a class that is not among them."""
-    code_of = {value: code for code, value in enumerate(classes)}
-    found = target.unique()
-    codes = np.array([code_of.get(value, -1) for value in found.to_pylist()], dtype=np.int64)
-    encoded: Integers = codes[pc.index_in(target, value_set=found).to_numpy()]
-    return encoded
-
-
-def encode_numbers(target: pa.ChunkedArray, name: str) -> Floats:
-    """Return a plain regression target as floats, shape (rows,).
-
-    Raises:
-        DataError: It is not numeric.
-    """
-    if not (pa.types.is_integer(target.type) or pa.types.is_floating(target.type)):
-        raise DataError(f"data.target: {name!r} has type {target.type}; task: regression expects numbers")
-    return _numbers(target)
-
-
-def infer_task(target: pa.ChunkedArray) -> Task:
-    """Return the task that a plain target suggests.
-
-    Strings and booleans are classes. Whole numbers (of integer or float type) are classes where there are at most
-    two of them, or at most 50 and ten rows of each on average; all other numbers are for regression.
-    """
-    if not (pa.types.is_integer(target.type) or pa.types.is_floating(target.type)):
-        return "classification"
-    distinct = target.unique().drop_null()
-    if len(distinct) > 2 and len(distinct) > min(50, len(target) // 10):
-        return "regression"
-    values = _numbers(pa.chunked_array([distinct]))
-    whole = bool(np.all(np.isfinite(values) & (values == np.round(values))))
-    return "classification" if whole else "regression"
-
-
-def fingerprint(signature: Signature, *arrays: npt.NDArray[Any]) -> str:
+def fingerprint(signature: Signature, *contents: npt.NDArray[Any] | Features) -> str:
     """Return a hash of what a search sees of its data: names, types, categories and every value, in row order."""
     digest = hashlib.blake2b(repr(signature).encode(), digest_size=16)
-    for array in arrays:
-        digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).data)
+    for content in contents:
+        for array in _plain_arrays(content):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _plain_arrays(content: Any) -> Iterator[npt.NDArray[Any]]:
+    """Yield all that features hold as arrays of numbers, the same for the same values."""
+    if isinstance(content, np.ndarray):
+        yield content
+    elif isinstance(content, Features):
+        yield content.matrix
+        for array in content.arrays.values():
+            yield from _plain_arrays(array)
+    elif isinstance(content, pa.LargeStringArray):
+        yield content.is_null().to_numpy(zero_copy_only=False)
+        filled = content.fill_null("")
+        lengths = pc.binary_length(filled).to_numpy()
+        yield lengths
+        yield np.frombuffer(filled.buffers()[2] or b"", dtype=np.uint8)[: lengths.sum()]
+    elif isinstance(content, pa.LargeListArray):
+        yield pc.list_value_length(content).to_numpy()
+        yield from _plain_arrays(content.flatten())
+    else:
+        numbers = content.flatten() if isinstance(content, pa.FixedSizeListArray) else content
+        yield numbers.to_numpy()
+
+
+__all__ = [
+    "MISSING",
+    "UNSEEN",
+    "Column",
+    "Features",
+    "Floats",
+    "Kind",
+    "Signature",
+    "Task",
+    "as_floats",
+    "column_of",
+    "encode",
+    "excluding",
+    "fingerprint",
+    "flat",
+    "is_usable",
+    "kind_of",
+    "scalars",
+]

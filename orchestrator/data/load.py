@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data import checks, encode, parquet, split
+from orchestrator.data import target as targets
 from orchestrator.data.checks import Finding
-from orchestrator.data.encode import Column, Signature, Task
+from orchestrator.data.columns import check_target
+from orchestrator.data.encode import Column, Features, Signature, Task
 from orchestrator.errors import DataError, JobError, did_you_mean, shown
 from orchestrator.job import Data, Test, Validation
 
@@ -22,23 +25,30 @@ class TrainingSet:
 
     Attributes:
         key: A hash of everything in it.
-        matrix: Encoded features, shape (rows, columns), float64, null as nan.
+        features: Encoded features.
         target: Class codes (int64) or numbers (float64), shape (rows,).
         folds: Positions of each fold.
-        columns: What the matrix's columns are.
+        columns: What the features are, in order.
         task: classification or regression.
         metric: A scikit-learn scorer's name.
         seed: The job's seed.
+        code: The text of the user's own files, by the names of the functions that trials ask for.
     """
 
     key: str
-    matrix: encode.Floats
+    features: Features
     target: npt.NDArray[np.int64] | encode.Floats
     folds: tuple[split.Fold, ...]
     columns: tuple[Column, ...]
     task: Task
     metric: str
     seed: int
+    code: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def matrix(self) -> encode.Floats:
+        """The scalar columns (number, boolean, category) of the features."""
+        return self.features.matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +57,13 @@ class TestSet:
 
     __test__ = False
 
-    matrix: encode.Floats
+    features: Features
     target: npt.NDArray[np.int64] | encode.Floats
+
+    @property
+    def matrix(self) -> encode.Floats:
+        """The scalar columns of the features."""
+        return self.features.matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +79,17 @@ class LoadedData:
 
 
 @dataclass(frozen=True, slots=True)
+class _Part:
+    """Some rows of a dataset, and their places in it."""
+
+    table: pa.Table
+    rows: split.Rows
+
+
+@dataclass(frozen=True, slots=True)
 class _Tables:
-    train: pa.Table
-    test: pa.Table | None
+    train: _Part
+    test: _Part | None
     features: list[str]
     task: Task
     findings: list[Finding]
@@ -87,13 +110,16 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int) -> L
     """
     tables = _read(data, seed)
     checks.refuse_errors(tables.findings)
-    columns = tuple(encode.column_of(name, tables.train.column(name)) for name in tables.features)
-    findings = [*tables.findings, *checks.column_findings(columns, tables.train)]
+    table, rows = tables.train.table, tables.train.rows
+    columns = tuple(
+        encode.column_of(name, table.column(name), is_text=name in data.text, rows=rows) for name in tables.features
+    )
+    findings = [*tables.findings, *checks.column_findings(columns, table)]
     checks.refuse_errors(findings)
-    target = tables.train.column(data.target)
-    classes = encode.class_values(target) if tables.task == "classification" else ()
+    target = table.column(data.target)
+    classes = targets.class_values(target) if tables.task == "classification" else ()
     signature = Signature(columns, data.target, tables.task, classes)
-    matrix, y = encode.encode(tables.train, columns), _target(target, signature)
+    features, y = encode.encode(table, columns, rows), _target(target, signature)
     if tables.task == "classification" and len(classes) < 2:
         raise DataError(
             f"data.target: {data.target!r} has one class, {shown(classes[0])}, in the training rows; expected at least "
@@ -104,29 +130,30 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int) -> L
         findings += checks.fold_findings(data.target, y.astype(np.int64), classes, len(folds))
     test = None
     if tables.test is not None:
-        held_out = tables.test.column(data.target)
-        test = TestSet(encode.encode(tables.test, columns), _target(held_out, signature))
+        held_out = tables.test.table.column(data.target)
+        test = TestSet(encode.encode(tables.test.table, columns, tables.test.rows), _target(held_out, signature))
         if tables.task == "classification" and (test.target < 0).any():
             unseen = held_out[int(np.argmax(test.target < 0))].as_py()
             raise DataError(
                 f"data.test: class {shown(unseen)} of {data.target!r} occurs in test rows alone; expected the classes "
                 "of the training rows. Choose other test rows, or remove or merge the class"
             )
-    for array in (matrix, y):
-        array.setflags(write=False)  # as they are on a worker that shares them
-    arrays = [matrix, y] + ([test.matrix, test.target] if test is not None else [])
-    fingerprint = encode.fingerprint(signature, *arrays)
+    for array in (features.matrix, y, *features.arrays.values()):
+        if isinstance(array, np.ndarray):
+            array.setflags(write=False)  # as they are on a worker that shares them
+    held_out_parts = () if test is None else (test.features, test.target)
+    fingerprint = encode.fingerprint(signature, features, y, *held_out_parts)
     metric = metric or ("accuracy" if tables.task == "classification" else "r2")
-    key = encode.fingerprint(signature, matrix, y, *(rows for f in folds for rows in (f.train, f.valid)))
-    train = TrainingSet(f"{key}-{metric}-{seed}", matrix, y, folds, columns, tables.task, metric, seed)
+    key = encode.fingerprint(signature, features, y, *(rows for f in folds for rows in (f.train, f.valid)))
+    train = TrainingSet(f"{key}-{metric}-{seed}", features, y, folds, columns, tables.task, metric, seed)
     schema = {c.name: c.type for c in columns} | {data.target: str(target.type)}
     return LoadedData(train, test, signature, fingerprint, schema, tuple(findings))
 
 
 def _target(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int64] | encode.Floats:
     if signature.task == "classification":
-        return encode.encode_classes(values, signature.classes)
-    return encode.encode_numbers(values, signature.target)
+        return targets.encode_classes(values, signature.classes)
+    return targets.encode_numbers(values, signature.target)
 
 
 def _read(data: Data, seed: int) -> _Tables:
@@ -139,26 +166,36 @@ def _read(data: Data, seed: int) -> _Tables:
     features = parquet.columns_in_use(names, data.target, data.features, data.exclude, reserved)
     for name in features:
         encode.kind_of(name, dataset.schema.field(name).type)
-    encode.kind_of(data.target, dataset.schema.field(data.target).type, "data.target")
+    _check_text(data.text, features, dataset.schema)
+    check_target(data.target, dataset.schema.field(data.target).type)
     wanted = [*features, data.target, *(name for name in reserved if name != data.target)]
     table = _with_plain_target(parquet.read(dataset, wanted, data.path), data.target)
     target = table.column(data.target)
-    task: Task = encode.infer_task(target) if data.task == "auto" else data.task
+    task: Task = targets.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
-    train, held_out = table, None
+    everywhere = _Part(table, np.arange(table.num_rows))
+    train, held_out = everywhere, None
     if test is not None and not any(f.severity == "error" for f in findings):
         if test.path is not None:
             held_out, more = _own_file(test.path, dataset.schema, features, data.target)
             findings += more
         elif test.column is not None:
-            train, held_out = _marked(table, test.column, test.value)
+            train, held_out = _marked(everywhere, test.column, test.value)
         else:
-            train, held_out, more = _drawn(table, test, data.target, task, seed)
+            train, held_out, more = _drawn(everywhere, test, data.target, task, seed)
             findings += more
     return _Tables(train, held_out, features, task, findings)
 
 
-def _own_file(path: str, schema: pa.Schema, features: list[str], target: str) -> tuple[pa.Table, list[Finding]]:
+def _check_text(text: Sequence[str], features: Sequence[str], schema: pa.Schema) -> None:
+    for name in text:
+        if name not in features:
+            raise JobError(f"data.text: {name!r} is no feature.{did_you_mean(name, features)}")
+        if encode.kind_of(name, schema.field(name).type) != "category":
+            raise JobError(f"data.text: column {name!r} has type {schema.field(name).type}; expected strings")
+
+
+def _own_file(path: str, schema: pa.Schema, features: list[str], target: str) -> tuple[_Part, list[Finding]]:
     """Return the test rows that are a dataset of their own, with columns of the same kinds as `schema`'s."""
     key = "data.test.path"
     other = parquet.open_dataset(path, key)
@@ -172,37 +209,40 @@ def _own_file(path: str, schema: pa.Schema, features: list[str], target: str) ->
     findings = checks.value_findings(target, held_out.column(target), key)
     if held_out.num_rows == 0:
         findings.append(Finding("no_test_rows", "error", f"{key}: {path} has no rows; expected some"))
-    return held_out, findings
+    return _Part(held_out, np.arange(held_out.num_rows)), findings
 
 
-def _marked(table: pa.Table, column: str, value: object) -> tuple[pa.Table, pa.Table]:
+def _marked(whole: _Part, column: str, value: object) -> tuple[_Part, _Part]:
     """Return the training and the test rows, told apart by a column."""
-    mask = _marks(table.column(column), value)
+    values = whole.table.column(column)
+    mask = _marks(values, value)
     if not mask.any() or mask.all():
         raise DataError(
             f"data.test.value: {int(mask.sum())} of {len(mask)} rows have {shown(value)} in {column!r}; "
-            f"expected some and not all. Found there: {_some_values(table.column(column))}"
+            f"expected some and not all. Found there: {_some_values(values)}"
         )
-    return table.filter(pa.array(~mask)), table.filter(pa.array(mask))
+    return _rows(whole, np.flatnonzero(~mask)), _rows(whole, np.flatnonzero(mask))
 
 
-def _drawn(
-    table: pa.Table, test: Test, target: str, task: Task, seed: int
-) -> tuple[pa.Table, pa.Table | None, list[Finding]]:
+def _rows(whole: _Part, rows: split.Rows) -> _Part:
+    return _Part(whole.table.take(rows), rows)
+
+
+def _drawn(whole: _Part, test: Test, target: str, task: Task, seed: int) -> tuple[_Part, _Part | None, list[Finding]]:
     """Return the training and the test rows, drawn at random."""
-    codes = None
+    codes, table = None, whole.table
     if task == "classification" and test.stratify is not False:
-        classes = encode.class_values(table.column(target))
-        codes = encode.encode_classes(table.column(target), classes)
+        classes = targets.class_values(table.column(target))
+        codes = targets.encode_classes(table.column(target), classes)
         findings = checks.class_findings(target, codes, classes)
         if findings:
-            return table, None, findings
+            return whole, None, findings
     train, held_out = split.draw(table.num_rows, test.fraction or 0.2, seed, codes)
-    return table.take(train), table.take(held_out), []
+    return _rows(whole, train), _rows(whole, held_out), []
 
 
 def _with_plain_target(table: pa.Table, target: str) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(target), target, encode.plain_target(table.column(target)))
+    return table.set_column(table.schema.get_field_index(target), target, targets.plain_target(table.column(target)))
 
 
 def _some_values(values: pa.ChunkedArray) -> str:

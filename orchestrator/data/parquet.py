@@ -59,7 +59,9 @@ def _with_all_columns(dataset: ds.Dataset) -> ds.Dataset:
 
 
 def _takeable(kind: pa.DataType) -> pa.DataType:
-    return pa.large_string() if pa.types.is_string_view(kind) else kind  # Arrow cannot pick rows of string views
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):  # Arrow cannot pick rows of views
+        return pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+    return kind
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.families.base import Failure, UnitOutput, WorkUnit
+from orchestrator.families.base import Engine, Failure, UnitOutput, WorkUnit, listening
 
 Handle = Any
 """What an executor gives for a value that stays where it is: pass it on, never look inside."""
+
+NOTE_EVERY_S = 1.0
+"""How often a unit's notes leave its process at most, so that to tell them costs a unit nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,13 @@ class Executor(Protocol):
     def share(self, value: object) -> Handle:
         """Make a value available to all workers; each node holds one copy."""
 
+    def prewarm(self, engine: Engine) -> None:
+        """Begin to set up processes for units of an engine, so that the first ones find them ready.
+
+        Raises:
+            JobError: The job's resources ask for what is not there.
+        """
+
     def capacity(self) -> int:
         """Return how many units to keep submitted so that no worker waits."""
 
@@ -50,6 +62,9 @@ class Executor(Protocol):
     def completed(self, timeout_s: float) -> list[Completion]:
         """Return the units that have ended; wait up to `timeout_s` for the first."""
 
+    def notes(self) -> Sequence[str]:
+        """Return the last that running units told of how far they are: those few that were submitted first."""
+
     def fetch(self, handle: Handle) -> Any:
         """Return the value behind a handle."""
 
@@ -60,18 +75,48 @@ class Executor(Protocol):
         """Abandon what runs and free what the executor holds."""
 
 
-def run_unit(unit: WorkUnit, data: Any, inputs: Sequence[Any], timeout_s: float | None) -> UnitOutput | Failure:
+def set_up(engine: Engine) -> None:
+    """Load what units of an engine compute with, in the process where they do; once a process."""
+    if engine == "tensorflow":
+        from orchestrator.families.tensorflow_setup import set_up_tensorflow
+
+        set_up_tensorflow()
+
+
+def run_unit(
+    unit: WorkUnit,
+    data: Any,
+    inputs: Sequence[Any],
+    timeout_s: float | None,
+    report: Callable[[str], None] | None = None,
+) -> UnitOutput | Failure:
     """Compute a unit here and now; whatever it raises becomes a `Failure`.
 
     A unit over its time becomes one too, though its thread cannot be stopped and computes on: see `overran`.
+
+    Args:
+        unit: The unit.
+        data: What it computes with.
+        inputs: The payloads of what it needs.
+        timeout_s: How long it may compute; to load what it computes with is not counted.
+        report: Told what the unit notes.
     """
+    try:
+        set_up(unit.engine)
+    except Exception as error:  # noqa: BLE001  the border: outcome is data from here on
+        return Failure.of(error)
     if timeout_s is None:
-        return _caught(unit, data, inputs)
+        return _caught(unit, data, inputs, report)
     results: list[UnitOutput | Failure] = []
-    thread = threading.Thread(target=lambda: results.append(_caught(unit, data, inputs)), daemon=True)
+    thread = threading.Thread(target=lambda: results.append(_caught(unit, data, inputs, report)), daemon=True)
     thread.start()
     thread.join(timeout_s)
-    return results[0] if results else Failure("timeout", f"over {timeout_s:g} s (resources.trial_timeout_s)")
+    return results[0] if results else timed_out(timeout_s)
+
+
+def timed_out(timeout_s: float) -> Failure:
+    """Return the outcome of a unit over its time."""
+    return Failure("timeout", f"over {timeout_s:g} s (resources.trial_timeout_s)")
 
 
 def overran(outcome: UnitOutput | Failure) -> bool:
@@ -79,8 +124,24 @@ def overran(outcome: UnitOutput | Failure) -> bool:
     return isinstance(outcome, Failure) and outcome.code == "timeout"
 
 
-def _caught(unit: WorkUnit, data: Any, inputs: Sequence[Any]) -> UnitOutput | Failure:
+def sparing(report: Callable[[str], None]) -> Callable[[str], None]:
+    """Return `report` for units that note more than anybody reads: what comes too soon after the last is left out."""
+    said_at = -math.inf
+
+    def said(text: str) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= NOTE_EVERY_S:
+            said_at = time.monotonic()
+            report(text)
+
+    return said
+
+
+def _caught(
+    unit: WorkUnit, data: Any, inputs: Sequence[Any], report: Callable[[str], None] | None
+) -> UnitOutput | Failure:
     try:
-        return unit.compute(data, inputs)
+        with listening(report):
+            return unit.compute(data, inputs)
     except Exception as error:  # noqa: BLE001  the border: outcome is data from here on
         return Failure.of(error)

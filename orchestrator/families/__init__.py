@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from orchestrator.families.base import Family
 
 GROUP = "orchestrator.families"
-_BUILT_IN = {"knn": "orchestrator.families.knn:KNN"}
+_NETWORKS = "orchestrator.families.networks"
+_BUILT_IN = {
+    "knn": "orchestrator.families.knn:KNN",
+    "mlp": f"{_NETWORKS}.mlp:MLP",
+    "text": f"{_NETWORKS}.text:Text",
+    "sequence": f"{_NETWORKS}.sequence:Sequences",
+    "image": f"{_NETWORKS}.image:Image",
+    "keras": f"{_NETWORKS}.custom:Custom",
+}
 _registered: dict[str, Family] = {}
 
 

@@ -7,13 +7,16 @@ fold), and a set of wanted answers into **work units** that give them. The searc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from orchestrator.data.encode import Column, Task
+from orchestrator.data.encode import Column, Features, Kind, Signature, Task, flat
 from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import MAX_CATEGORIES
 from orchestrator.space import Conditions, Params, Space
@@ -27,11 +30,16 @@ class Answer:
         score: What the metric's scorer gave, higher is better.
         fit_time_s: Seconds of fitting, this answer's share of its unit's.
         predict_time_s: Seconds of predicting, likewise.
+        inner_score: What the metric's scorer gave on rows held back inside the fold's training rows, for families that
+            learn by epochs: what rungs compare, never the scored fold.
+        epochs: The epoch whose weights were kept, counted from 1, for such families.
     """
 
     score: float
     fit_time_s: float
     predict_time_s: float
+    inner_score: float | None = None
+    epochs: int | None = None
 
 
 _OF_ONE_MACHINE = re.compile(
@@ -42,6 +50,16 @@ _OF_ONE_MACHINE = re.compile(
     re.IGNORECASE,
 )
 """What differs from one machine or run to the next, and so has no place on a leaderboard."""
+
+_OF_TENSORFLOW = re.compile(
+    r"\{\{(?:function_)?node [^}]*\}\} ?"  # which function, by a number that counts up in a process
+    r"| on /job:\S+ by allocator \S+"
+    r"|\s*\[Op:.*"
+)
+"""What TensorFlow adds of its own inside, which differs likewise."""
+
+_OUT_OF_MEMORY = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})
+"""Names of classes, since TensorFlow's is not loaded where this is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +72,9 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Describe an exception."""
-        code = "out_of_memory" if isinstance(error, MemoryError) else "raised"
-        lines = str(error).strip().splitlines()
+        names = {one.__name__ for one in type(error).__mro__}
+        code = "out_of_memory" if names & _OUT_OF_MEMORY else "raised"
+        lines = _OF_TENSORFLOW.sub("", str(error)).strip().splitlines()
         text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         return cls(code, _OF_ONE_MACHINE.sub("…", text)[:300])
 
@@ -64,12 +83,59 @@ class Failure:
 class UnitOutput:
     """What a unit gives: its answers by name, and what other units take from it, which stays where it was made."""
 
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    answers: Mapping[str, Answer | Failure] = field(default_factory=dict)
     payload: Any = None
+
+
+Engine = Literal["sklearn", "tensorflow"]
+"""What a worker's process has loaded, and is set up for before it starts."""
+
+
+_listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+
+
+def notify(text: str) -> None:
+    """Tell whoever follows the run how far this unit is, such as `epoch 3 of 20, best 0.91`; cheap, and may be lost."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(text)
+
+
+@contextmanager
+def listening(listener: Callable[[str], None] | None) -> Iterator[None]:
+    """Give `listener` what `notify` is told meanwhile, in this thread alone."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+class Unit:
+    """What most work units have in common."""
+
+    __slots__ = ()
+    engine: ClassVar[Engine] = "sklearn"
+    keeps_payload: ClassVar[bool] = False
+
+    def halves(self) -> Sequence[WorkUnit]:
+        """Return nothing: the unit cannot be split."""
+        return ()
 
 
 class WorkUnit(Protocol):
     """A piece of work that runs on one worker. Frozen, small, and a pure function of itself and the shared data."""
+
+    @property
+    def keeps_payload(self) -> bool:
+        """Whether its payload is kept for units that are planned after it has ended."""
+
+    @property
+    def engine(self) -> Engine:
+        """The kind of process that it needs."""
+
+    def halves(self) -> Sequence[WorkUnit]:
+        """Return smaller units that together give the same answers, for when memory ran out; or nothing."""
 
     @property
     def id(self) -> str:
@@ -100,17 +166,20 @@ class Shape:
     columns: tuple[Column, ...]
     task: Task
     metric: str
+    n_classes: int = 0
 
     @classmethod
     def of(cls, data: TrainingSet) -> Shape:
         """Describe the training rows."""
         rows = tuple((len(f.train), len(f.valid)) for f in data.folds)
-        return cls(data.key, rows, data.columns, data.task, data.metric)
+        n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+        return cls(data.key, rows, data.columns, data.task, data.metric, n_classes)
 
     @property
     def width(self) -> int:
-        """How many columns a model sees once categories are one-hot, about."""
-        return sum(min(len(c.categories) + c.has_nulls, MAX_CATEGORIES) if c.categories else 1 for c in self.columns)
+        """How many columns scalar columns and vectors make once categories are one-hot, about."""
+        categories = [min(len(c.categories) + c.has_nulls, MAX_CATEGORIES) for c in self.columns if c.categories]
+        return sum(categories) + sum(column.kind != "category" for column in flat(self.columns))
 
     @property
     def n_train_smallest(self) -> int:
@@ -121,11 +190,35 @@ class Shape:
 class Plan(Protocol):
     """A family's plan for one space."""
 
-    def answers_of(self, params: Params) -> Sequence[str]:
-        """Return the names of the answers whose mean is this trial's score, one a fold."""
+    def answers_of(self, params: Params, epochs: int | None = None) -> Sequence[str]:
+        """Return the names of the answers whose mean is this trial's score, one a fold.
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> Sequence[WorkUnit]:
-        """Return units that give the `missing` answers of the `wanted` trials, without those that they need."""
+        Args:
+            params: The trial's configuration.
+            epochs: The rung, in epochs, at which the trial is looked at; None for its end.
+        """
+
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> Sequence[WorkUnit]:
+        """Return units that give the `missing` answers of the `wanted` trials, without those that they need.
+
+        Called for one batch of trials at a time. A unit for a later rung needs the units of the rung before it and goes
+        on from their payloads, if this plan made them; else it begins at the beginning, to the same result.
+        """
+
+
+class Fitted(Protocol):
+    """A fitted model with its preparation, over encoded rows; fits scikit-learn's scorers."""
+
+    def predict(self, X: Features) -> np.ndarray[Any, Any]:
+        """Return class codes or numbers, shape (rows,)."""
+
+    def predict_proba(self, X: Features) -> np.ndarray[Any, Any]:
+        """Return class probabilities, shape (rows, classes)."""
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return the model as files, by name."""
 
 
 class Family(Protocol):
@@ -140,8 +233,23 @@ class Family(Protocol):
         """Who proposes where a search does not say."""
 
     @property
+    def default_batch_size(self) -> int:
+        """How many trials are proposed at once where a search does not say."""
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of columns that it learns from; it does not see others."""
+
+    @property
+    def structure(self) -> frozenset[str]:
+        """The parameters whose values decide which trials can train together; few values of them go into a batch."""
+
+    @property
     def conditions(self) -> Conditions:
         """Which parameters mean something only under certain values of another."""
+
+    def max_epochs(self, space: Space) -> int | None:
+        """Return the epochs that a trial of a checked space trains for at most; None if it does not learn by epochs."""
 
     def default_space(self, shape: Shape) -> Space:
         """Return the space of a search that names none."""
@@ -159,8 +267,26 @@ class Family(Protocol):
     def complexity(self, params: Params) -> float:
         """Return how complex a configuration is beside others of the family; ties go to the simpler one."""
 
-    def estimator(self, params: Params, columns: Sequence[Column], task: Task, seed: int) -> Any:
-        """Return the unfitted scikit-learn estimator of a configuration, for encoded matrices."""
+    def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
+        """Fit a configuration on all rows of `data`, on a worker.
+
+        Args:
+            params: The configuration.
+            data: The training rows; its folds are not looked at.
+            epochs: How many epochs to train, None for as many as the configuration says.
+        """
+
+    def load(self, folder: Path, signature: Signature) -> Fitted:
+        """Load what `Fitted.files` gave, from a folder; nothing that it holds is run.
+
+        Raises:
+            ValueError: The files are damaged, or hold types that are not known to be harmless.
+            FileNotFoundError: A file is missing.
+        """
+
+    @property
+    def engine(self) -> Engine:
+        """The kind of process that `fit` needs."""
 
 
 def mean_and_std(scores: Sequence[float]) -> tuple[float, float]:

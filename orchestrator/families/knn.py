@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,12 +20,12 @@ from sklearn.metrics import get_scorer
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 
-from orchestrator.data.encode import Column, Floats, Task
+from orchestrator.data.encode import Column, Floats, Kind, Signature, Task, flat
 from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import SCALERS, preparation
 from orchestrator.errors import JobError, did_you_mean, shown
-from orchestrator.families import neighbours
-from orchestrator.families.base import Answer, Plan, Shape, UnitOutput, WorkUnit
+from orchestrator.families import neighbours, pipelines
+from orchestrator.families.base import Answer, Engine, Fitted, Plan, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
 from orchestrator.space import Conditions, Dimension, Params, Range, Space, dimensions, values_of
 
@@ -42,7 +43,7 @@ WHOLE_PLANE_ANSWERS = {"accuracy": 1000}
 """A plane of at most so many (k, weighting) pairs is answered whole, asked or not: later trials find it there."""
 FEW_ANSWERS = 40
 """The same for all other metrics, whose scorers cost more than accuracy's."""
-_DISTANCE_S = {"euclidean": 2e-10, "cosine": 5e-10, "manhattan": 8e-10, "chebyshev": 8e-10, "minkowski": 8e-9}
+_DISTANCE_S = {"euclidean": 2e-10, "cosine": 5e-10, "manhattan": 5e-10, "chebyshev": 5e-10, "minkowski": 8e-9}
 """Seconds of one core a feature of a distance, about: for the order of units and for estimates, never for results."""
 _UNIT_S, _ACCURACY_S, _SCORER_S = 2e-3, 1e-4, 1e-3
 
@@ -66,7 +67,7 @@ class Plane:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchBlock:
+class SearchBlock(Unit):
     """A work unit: the neighbours of one block of a plane's query rows."""
 
     plane: Plane
@@ -91,7 +92,7 @@ class SearchBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class ScorePlane:
+class ScorePlane(Unit):
     """A work unit: the scores of (k, weighting) pairs of a plane, from its blocks, or searched at once."""
 
     plane: Plane
@@ -161,9 +162,10 @@ def _scores(
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A plane's fitted index and its prepared queries."""
+    """A plane's fitted index, the rows it was fitted on, and its prepared queries."""
 
     index: Any
+    train: Floats
     queries: Floats
     values: Any
     fit_time_s: float
@@ -186,8 +188,8 @@ def _prepared(plane: Plane, data: TrainingSet) -> _Prepared:
 def _fit(plane: Plane, data: TrainingSet) -> _Prepared:
     started = time.perf_counter()
     rows = data.folds[plane.fold]
-    train, queries = data.matrix[rows.train], data.matrix[rows.valid]
-    for _, step in preparation(data.columns, plane.scaler, plane.pca, data.seed, impute_all=False):
+    train, queries = data.features.flat(rows.train), data.features.flat(rows.valid)
+    for _, step in preparation(flat(data.columns), plane.scaler, plane.pca, data.seed, impute_all=False):
         train = step.fit_transform(train)
         queries = step.transform(queries)
     train, queries = np.ascontiguousarray(train), np.ascontiguousarray(queries)
@@ -199,11 +201,12 @@ def _fit(plane: Plane, data: TrainingSet) -> _Prepared:
     if data.task == "classification":
         classes, values = np.unique(values, return_inverse=True)
         values = values.astype(np.min_scalar_type(len(classes)))
-    return _Prepared(index, queries, values, time.perf_counter() - started)
+    return _Prepared(index, train, queries, values, time.perf_counter() - started)
 
 
 def _search(prepared: _Prepared, plane: Plane, start: int, stop: int) -> neighbours.Neighbours:
-    return neighbours.find(prepared.index, prepared.queries[start:stop], plane.n_neighbors, prepared.values)
+    queries = prepared.queries[start:stop]
+    return neighbours.find(prepared.index, prepared.train, queries, plane.n_neighbors, prepared.values)
 
 
 class KNNPlan:
@@ -236,12 +239,14 @@ class KNNPlan:
         turn = bisect_left(self._ks, self._turns[fold])
         return self._ks[:turn] if k < self._turns[fold] else self._ks[turn:]
 
-    def answers_of(self, params: Params) -> tuple[str, ...]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> tuple[str, ...]:
         """Return the answers of a trial, one a fold."""
         k, weighting = _pair(params)
         return tuple(answer_name(self._plane(params, f), k, weighting) for f in range(len(self._turns)))
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> list[ScorePlane]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> list[ScorePlane]:
         """Return one unit for each plane that a missing answer lies in."""
         pairs: dict[Plane, dict[tuple[int, neighbours.Weighting], None]] = {}
         for params in wanted:
@@ -271,7 +276,15 @@ class KNN:
 
     name = "knn"
     default_sampler = "grid"
+    default_batch_size = 16
+    engine: Engine = "sklearn"
+    kinds: frozenset[Kind] = frozenset({"number", "boolean", "category", "vector"})
+    structure: frozenset[str] = frozenset()
     conditions: ClassVar[Conditions] = {"p": ("metric", frozenset({"minkowski"}))}
+
+    def max_epochs(self, space: Space) -> int | None:
+        """Return None: nothing is learnt by epochs."""
+        return None
 
     def default_space(self, shape: Shape) -> Space:
         """Return k up to 30, both weightings, two metrics and three scalers."""
@@ -301,8 +314,22 @@ class KNN:
         """Return how many settings differ from none: a scaler, a projection and a power are each one more."""
         return float(sum(value not in (None, "none") for value in params.values()))
 
+    def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
+        """Fit preparation and model on all rows."""
+        pipeline = self.estimator(params, flat(data.columns), data.task, data.seed)
+        return pipelines.fitted(pipeline.fit(data.features.flat(), data.target), data.task)
+
+    def load(self, folder: Path, signature: Signature) -> Fitted:
+        """Load preparation and model; nothing that the file holds is run.
+
+        Raises:
+            ValueError: The file is damaged, or holds types that are not known to be harmless.
+            FileNotFoundError: It is missing.
+        """
+        return pipelines.load(folder, signature.task)
+
     def estimator(self, params: Params, columns: Sequence[Column], task: Task, seed: int) -> Pipeline:
-        """Return preparation and model as one scikit-learn pipeline over encoded matrices."""
+        """Return preparation and model as one scikit-learn pipeline over matrices with the given columns."""
         settings = {**DEFAULTS, **params}
         maker = KNeighborsClassifier if task == "classification" else KNeighborsRegressor
         metric = settings["metric"]
@@ -379,10 +406,11 @@ def _check_pca(key: str, value: Any, shape: Shape) -> None:
         raise JobError(
             f"{key}: expected none, a number of components, or a share between 0 and 1; found {shown(value)}"
         )
-    widest = min(shape.n_train_smallest, len(shape.columns))
-    if value > widest and all(column.kind != "category" for column in shape.columns):
+    columns = flat(shape.columns)
+    widest = min(shape.n_train_smallest, len(columns))
+    if value > widest and all(column.kind != "category" for column in columns):
         raise JobError(
-            f"{key}: {value} components of {len(shape.columns)} columns and at least {shape.n_train_smallest} rows; "
+            f"{key}: {value} components of {len(columns)} columns and at least {shape.n_train_smallest} rows; "
             f"expected at most {widest}"
         )
 

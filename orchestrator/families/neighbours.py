@@ -1,7 +1,8 @@
 """Neighbour planes: one search for the largest k answers every k and every weighting.
 
 With the neighbours of a query sorted by distance, the vote of k neighbours is the vote of k - 1 and one more, so that
-the predictions for all k are running sums. scikit-learn finds the neighbours; its rules of voting are kept to the bit:
+the predictions for all k are running sums. scikit-learn finds the neighbours; where no two of them are equally far,
+SciPy computes the same manhattan and chebyshev distances faster. scikit-learn's rules of voting are kept to the bit:
 
 * under `distance` weights, a query at distance 0 from some neighbours is decided by those alone;
 * equal votes go to the lowest class;
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.extmath import weighted_mode
 
@@ -30,6 +32,13 @@ SHORTEST_BLOCK_ROWS = 1025
 a large fold in one piece, and order equal distances alike."""
 NEAR_TIE = 1e-9
 """Votes closer than this, as a share of the largest, are counted again in scikit-learn's order of summation."""
+
+TREE_FEATURES = 15
+"""Up to so many features scikit-learn searches a tree, which beats computing every distance."""
+DISTANCES_AT_ONCE = 1 << 19
+"""Distances computed before the nearest are picked from them: so many stay near the processor."""
+_CDIST = {"manhattan": "cityblock", "chebyshev": "chebyshev"}
+"""SciPy's names of metrics whose distances have one way of rounding: differences added in order, or their maximum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +62,44 @@ def blocks(n_rows: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], n_rows], strict=True))
 
 
-def find(index: Any, queries: Floats, k: int, values: npt.NDArray[Any]) -> Neighbours:
-    """Search the `k` nearest rows of each query.
+def find(index: Any, train: Floats, queries: Floats, k: int, values: npt.NDArray[Any]) -> Neighbours:
+    """Search the `k` nearest rows of each query, as `index.kneighbors` finds and orders them.
 
     Args:
-        index: A fitted scikit-learn neighbours estimator.
+        index: A scikit-learn neighbours estimator, fitted on `train`.
+        train: The indexed rows, shape (rows, features).
         queries: Prepared query rows, shape (rows, features).
         k: How many neighbours.
         values: Class or target of each indexed row; small integers for classes save memory on the way.
     """
-    distance, row = index.kneighbors(queries, n_neighbors=k)
+    found = None
+    if index.effective_metric_ in _CDIST and train.shape[1] > TREE_FEATURES and k < len(train):
+        found = _nearest(train, queries, k, _CDIST[index.effective_metric_])
+    distance, row = found or index.kneighbors(queries, n_neighbors=k)
     return Neighbours(values[row], distance)
+
+
+def _nearest(train: Floats, queries: Floats, k: int, metric: str) -> tuple[Floats, npt.NDArray[np.intp]] | None:
+    """Return distances and rows of the `k` nearest of each query, or None where equal distances leave a choice.
+
+    Without two equal ones among the k + 1 smallest distances of a query there is one order. With them, scikit-learn's
+    order is its search's accident, which only the search itself can tell.
+    """
+    distance, row = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
+    step = max(1, min(8, len(train) // (8 * (k + 1))))
+    space = np.empty((max(1, DISTANCES_AT_ONCE // len(train)), len(train)))
+    for start in range(0, len(queries), len(space)):
+        some = queries[start : start + len(space)]
+        every = cdist(some, train, metric, out=space[: len(some)])
+        enough = np.partition(every[:, ::step], k, axis=1)[:, k]  # k + 1 rows are as near, so no other is needed
+        for i, (one, limit) in enumerate(zip(every, enough, strict=True), start):
+            near = np.flatnonzero(one <= limit)
+            order = np.argsort(one[near])[: k + 1]
+            nearest = one[near[order]]
+            if len(nearest) <= k or (nearest[1:] == nearest[:-1]).any():
+                return None
+            distance[i], row[i] = nearest[:k], near[order[:k]]
+    return distance, row
 
 
 def joined(parts: Sequence[Neighbours]) -> Neighbours:

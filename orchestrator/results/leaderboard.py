@@ -35,6 +35,7 @@ class Row:
         params: The configuration.
         error: `<code>: <message>` of a failed trial.
         complexity: Ties within a search's family go to the lower.
+        epochs: The median over folds of the epochs that were kept, where it learned by epochs; for the refit.
     """
 
     trial: str
@@ -50,6 +51,7 @@ class Row:
     params: Mapping[str, Any]
     error: str | None = None
     complexity: float = 0.0
+    epochs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

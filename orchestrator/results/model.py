@@ -9,27 +9,21 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
+from orchestrator import families
 from orchestrator.data.encode import Signature, encode
 from orchestrator.data.load import TestSet, TrainingSet
 from orchestrator.errors import DataError, JobError, did_you_mean
-from orchestrator.families.base import Failure, UnitOutput, WorkUnit, mean_and_std
+from orchestrator.families.base import Engine, Failure, Family, Fitted, UnitOutput, WorkUnit, mean_and_std
 from orchestrator.families.limits import one_thread
 
-MODEL_FILE, SIGNATURE_FILE, CARD_FILE = "model.skops", "signature.json", "README.md"
-
-_METRICS = "sklearn.metrics._dist_metrics."
-HARMLESS = frozenset(
-    {"numpy.dtype", "sklearn.neighbors._kd_tree.KDTree"}
-    | {f"{_METRICS}{name}Distance64" for name in ("Euclidean", "Manhattan", "Chebyshev", "Minkowski")}
-)
-"""What a neighbours index is made of, beside the types that skops trusts by itself. None runs code when it is made."""
+SIGNATURE_FILE, CARD_FILE = "signature.json", "README.md"
 
 FITTING = {
     "classification": "accuracy, f1_macro, roc_auc (two classes), roc_auc_ovr or neg_log_loss",
@@ -37,9 +31,19 @@ FITTING = {
 }
 
 
-def dummy(task: str) -> DummyClassifier | DummyRegressor:
-    """Return the baseline: the majority class, or the mean."""
-    return DummyClassifier(strategy="most_frequent") if task == "classification" else DummyRegressor()
+class Dummy:
+    """The baseline, refitted as a family's models are: the majority class, or the mean. It looks at no feature."""
+
+    engine: Engine = "sklearn"
+
+    def fit(self, params: Mapping[str, Any], data: TrainingSet, epochs: int | None) -> Any:
+        """Fit on all rows."""
+        return _dummy(data.task, data.target)
+
+
+def _dummy(task: str, target: np.ndarray[Any, Any]) -> DummyClassifier | DummyRegressor:
+    model = DummyClassifier(strategy="most_frequent") if task == "classification" else DummyRegressor()
+    return model.fit(np.zeros((len(target), 1)), target)
 
 
 def dummy_scores(data: TrainingSet) -> tuple[float, float]:
@@ -60,11 +64,10 @@ def dummy_scores(data: TrainingSet) -> tuple[float, float]:
         train, valid = data.target[fold.train], data.target[fold.valid]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = dummy(data.task).fit(np.zeros((len(train), 1)), train)
             try:
-                scores.append(float(scorer(model, np.zeros((len(valid), 1)), valid)))
+                scores.append(float(scorer(_dummy(data.task, train), np.zeros((len(valid), 1)), valid)))
             except (ValueError, TypeError, AttributeError):
-                if _scored(data.metric, dummy(data.task).fit(data.matrix, data.target), data)[0] is None:
+                if _scored(data.metric, _dummy(data.task, data.target), data)[0] is None:
                     raise unfit from None
                 return math.nan, math.nan  # it goes with the task, and not with this fold
     return mean_and_std(scores)
@@ -83,10 +86,10 @@ def checked_scorer(metric: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Refitted:
-    """A model fitted on all training rows: its test score (or None, and why), and itself as skops bytes."""
+    """A model fitted on all training rows: its test score (or None, and why), and itself as files, if it is kept."""
 
     test_score: float | None
-    model: bytes | None
+    files: Mapping[str, bytes]
     fit_time_s: float
     predict_time_s: float
     problem: str | None = None
@@ -94,35 +97,46 @@ class Refitted:
 
 @dataclass(frozen=True, slots=True)
 class RefitUnit:
-    """A work unit: fit on all training rows, score the test rows, which (or None) are its only input."""
+    """A work unit: fit on all training rows, score the test rows, which (or None) are its only input.
+
+    It takes the family along and not its name, since a worker may not know a family that the user registered.
+    """
 
     id: str
-    estimator: Any
+    family: Family | Dummy
+    params: Mapping[str, Any]
+    epochs: int | None
     keep: bool
     answers: tuple[str, ...] = ()
     needs: tuple[WorkUnit, ...] = ()
     cost: float = 0.0
+    keeps_payload: ClassVar[bool] = False
+
+    @property
+    def engine(self) -> Engine:
+        """The kind of process that the family needs."""
+        return self.family.engine
+
+    def halves(self) -> Sequence[WorkUnit]:
+        """Return nothing: one fit cannot be split."""
+        return ()
 
     def compute(self, data: TrainingSet, inputs: Sequence[TestSet | None]) -> UnitOutput:
         """Fit and score; the payload is a `Refitted`."""
         train, (test,) = data, inputs
         with one_thread():
             started = time.perf_counter()
-            model = self.estimator.fit(train.matrix, train.target)
+            model = self.family.fit(dict(self.params), train, self.epochs)
             fitted = time.perf_counter()
             score, problem = (None, None) if test is None else _scored(train.metric, model, test)
             scored = time.perf_counter()
-            saved = None
-            if self.keep:
-                import skops.io  # here, since it imports all of scikit-learn, and the driver has no use for it
-
-                saved = skops.io.dumps(model)
-        return UnitOutput(payload=Refitted(score, saved, fitted - started, scored - fitted, problem))
+            files = dict(model.files()) if self.keep else {}
+        return UnitOutput(payload=Refitted(score, files, fitted - started, scored - fitted, problem))
 
 
 def _scored(metric: str, model: Any, test: TestSet | TrainingSet) -> tuple[float | None, str | None]:
     try:
-        score = float(get_scorer(metric)(model, test.matrix, test.target))
+        score = float(get_scorer(metric)(model, test.features, test.target))
     except (
         ValueError,
         TypeError,
@@ -138,7 +152,8 @@ class Model:
 
     Attributes:
         signature: What it takes and gives.
-        pipeline: The fitted scikit-learn pipeline over encoded matrices.
+        family: The model family that made it.
+        fitted: The fitted model with its preparation, over encoded features.
         params: Its configuration.
         metric: The scorer it was chosen by.
         score: Its cross-validation score.
@@ -146,7 +161,8 @@ class Model:
     """
 
     signature: Signature
-    pipeline: Any
+    family: str
+    fitted: Fitted
     params: Mapping[str, Any]
     metric: str
     score: float | None
@@ -179,26 +195,28 @@ class Model:
         return self._quietly("predict_proba", table)
 
     def _quietly(self, method: str, table: Any) -> np.ndarray[Any, Any]:
-        matrix = encode(_as_arrow(table), self.signature.columns)
+        features = encode(_as_arrow(table), self.signature.columns)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # unseen categories are encoded as such
-            result: np.ndarray[Any, Any] = getattr(self.pipeline, method)(matrix)
+            result: np.ndarray[Any, Any] = getattr(self.fitted, method)(features)
         return result
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
-        """Load from a run's `best/`. Nothing in the file is run: only scikit-learn's and numpy's own types are made.
+        """Load from a run's `best/`. Nothing that the files hold is run: families make known types alone.
 
         Raises:
-            JobError: There is no model at `folder`.
+            JobError: There is no model at `folder`, or it is of a family that is not known.
             DataError: The file is damaged, or holds types that are not known to be harmless.
         """
         folder = Path(folder)
         try:
             described = json.loads((folder / SIGNATURE_FILE).read_text(encoding="utf-8"))
             signature = Signature.from_dict(described["signature"])
-            pipeline = _loads((folder / MODEL_FILE).read_bytes())
-            return cls(signature, pipeline, **{k: described[k] for k in ("params", "metric", "score", "test_score")})
+            family = families.find(described["family"], f"{folder / SIGNATURE_FILE}: family")
+            fitted = family.load(folder, signature)
+            facts = {name: described[name] for name in ("params", "metric", "score", "test_score")}
+            return cls(signature, family.name, fitted, **facts)
         except FileNotFoundError as error:
             raise JobError(f"{folder} holds no model: {Path(str(error.filename)).name} is missing") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -214,41 +232,30 @@ def _as_arrow(table: Any) -> pa.Table:
         raise DataError(f"expected an Arrow table or a pandas frame, found {type(table).__name__}") from None
 
 
-def _loads(content: bytes) -> Any:
-    import skops.io
-
-    try:
-        unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - HARMLESS)
-        if unknown:
-            raise DataError(f"{MODEL_FILE} holds types that are not known to be harmless: {', '.join(unknown[:3])}")
-        return skops.io.loads(content, trusted=sorted(HARMLESS))
-    except DataError:
-        raise
-    except Exception as error:  # noqa: BLE001  skops raises whatever its file leads it to
-        raise ValueError(f"{MODEL_FILE} cannot be read ({type(error).__name__})") from None
-
-
 def saved_trial(folder: Path) -> str | None:
     """Return the trial that the model at `folder` was refitted from, or None where there is no whole model."""
     try:
-        trial: str = json.loads((folder / SIGNATURE_FILE).read_text(encoding="utf-8"))["trial"]
+        described = json.loads((folder / SIGNATURE_FILE).read_text(encoding="utf-8"))
+        trial: str = described["trial"]
+        is_whole = all((folder / name).exists() for name in described["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return trial if (folder / MODEL_FILE).exists() else None
+    return trial if is_whole else None
 
 
-def save(folder: Path, content: bytes, signature: Signature, facts: Mapping[str, Any], card: str) -> None:
+def save(folder: Path, files: Mapping[str, bytes], signature: Signature, facts: Mapping[str, Any], card: str) -> None:
     """Write a run's `best/`: the model, its signature with `facts`, and its card.
 
     Args:
         folder: Created; its parent exists.
-        content: The model as skops bytes.
+        files: The model, as its family's `Fitted.files` gives it.
         signature: What it takes and gives.
-        facts: params, metric, score and test_score.
+        facts: trial, family, params, epochs, metric, score and test_score.
         card: The model card, Markdown.
     """
     folder.mkdir(exist_ok=True)
-    described = {"signature": signature.to_dict(), **facts}
-    (folder / MODEL_FILE).write_bytes(content)
+    described = {"signature": signature.to_dict(), "files": sorted(files), **facts}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     (folder / SIGNATURE_FILE).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Literal
 from orchestrator.execution.base import Completion, Executor, Handle
 from orchestrator.families.base import Failure
 from orchestrator.ledger import Ledger, Record, UnitFailed, unit_finished
-from orchestrator.search.plan import Outcome, WorkPlan
+from orchestrator.search.course import Course
+from orchestrator.search.plan import Outcome
 from orchestrator.search.state import SearchState
-from orchestrator.search.trial import Result, Trial, result_of
+from orchestrator.search.trial import Result
 
 POLL_S = 0.5
 
@@ -29,30 +29,22 @@ class SearchProgress:
     n_failed: int
     n_expected: float
     best: Result | None
+    n_pruned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """How far a run is; `notes` is what running units told of themselves."""
 
     searches: tuple[SearchProgress, ...]
     n_units_done: int
     n_units_running: int
+    notes: tuple[str, ...] = ()
 
     @property
     def n_finished(self) -> int:
         """How many trials have a result, over all searches."""
         return sum(search.n_finished for search in self.searches)
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenTrial:
-    """A trial whose answers are not all known."""
-
-    state: SearchState
-    trial: Trial
-    names: Sequence[str]
-    missing: set[str]
 
 
 class SearchLoop:
@@ -82,19 +74,19 @@ class SearchLoop:
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self._states = states
-        self._work = WorkPlan(answers)
+        self._course = Course(states, answers)
+        self._work = self._course.work
         self._ledger = ledger
         self._executor = executor
         self._data = data
         self._seconds_left = seconds_left
         self._should_stop = should_stop
         self._on_progress = on_progress
-        self._waiting: dict[str, list[_OpenTrial]] = {}
         self._units_done = 0
 
     def run(self) -> Ending:
         """Run until nothing is left to do, time is up, or a stop is asked for."""
-        self._take_up()  # what the ledger knew counts, even if there is no time for more
+        self._course.take_up()  # what the ledger knew counts, even if there is no time for more
         while (reason := self._reason_to_leave_off()) is None:
             self._ask()
             self._submit()
@@ -122,28 +114,8 @@ class SearchLoop:
                     batch = state.propose()
                     proposed += [batch] if batch is not None else []
             self._ledger.append(proposed)
-            if not self._take_up():
+            if not self._course.take_up():
                 return
-
-    def _take_up(self) -> bool:
-        """Plan the trials that were proposed and not taken up; tell whether there were any."""
-        fresh = [(state, trial) for state in self._states for trial in state.activate()]
-        for (state, generation), group in itertools.groupby(fresh, key=lambda one: (one[0], one[1].generation)):
-            self._want(state, generation, [trial for _, trial in group])
-        return bool(fresh)
-
-    def _want(self, state: SearchState, generation: int, trials: Sequence[Trial]) -> None:
-        """Plan trials; what is known already is answered at once."""
-        plan = state.generations[generation].plan
-        wanted = [(trial.params, plan.answers_of(trial.params)) for trial in trials]
-        self._work.want(plan, wanted)
-        for trial, (_, names) in zip(trials, wanted, strict=True):
-            missing = {name for name in names if name not in self._work.answers}
-            waiting = _OpenTrial(state, trial, names, missing)
-            for name in missing:
-                self._waiting.setdefault(name, []).append(waiting)
-            if not missing:
-                self._settle(waiting)
 
     def _submit(self) -> None:
         n_slots = self._executor.capacity()
@@ -157,27 +129,20 @@ class SearchLoop:
         learned: list[str] = []
         for done in completions:
             outcome = done.outcome if isinstance(done.outcome, Failure) else done.outcome.answers
-            for unit in self._work.finish(done.unit_id, outcome, done.payload):
-                if isinstance(outcome, Failure):
-                    records.append(UnitFailed(unit.id, list(unit.answers), outcome.code, outcome.message))
+            for unit, given in self._work.finish(done.unit_id, outcome, done.payload):
+                if isinstance(given, Failure):
+                    records.append(UnitFailed(unit.id, list(unit.answers), given.code, given.message))
                 else:
-                    records.append(unit_finished(unit.id, outcome))
+                    records.append(unit_finished(unit.id, given))
                 learned += unit.answers
             self._units_done += 1
         self._ledger.append(records)
-        for name in learned:
-            for waiting in self._waiting.pop(name, []):
-                waiting.missing.discard(name)
-                if not waiting.missing:
-                    self._settle(waiting)
-
-    def _settle(self, waiting: _OpenTrial) -> None:
-        result = result_of(waiting.trial, waiting.names, self._work.answers)
-        waiting.state.take(result)
+        self._course.learn(learned)
 
     def _report(self) -> None:
         searches = tuple(
-            SearchProgress(one.spec.name, len(one.results), one.n_failed, one.n_expected, one.best)
+            SearchProgress(one.spec.name, len(one.results), one.n_failed, one.n_expected, one.best, one.n_pruned)
             for one in self._states
         )
-        self._on_progress(Progress(searches, self._units_done, self._work.n_submitted))
+        notes = tuple(self._executor.notes())
+        self._on_progress(Progress(searches, self._units_done, self._work.n_submitted, notes))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.families.base import Family, Plan
 from orchestrator.ledger import BatchProposed
+from orchestrator.search.pruning import Pruning
 from orchestrator.search.trial import Proposal, Result, Trial
 from orchestrator.space import Params, Space, grid, key_of, size
 
@@ -24,11 +25,19 @@ EMPTY_BATCHES = 20
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A search's space from some trial on: the space, the family's plan for it, and who proposes (None for a grid)."""
+    """A search's space from some trial on.
+
+    Attributes:
+        space: The space.
+        plan: The family's plan for it.
+        proposer: Who proposes; None for a grid.
+        pruning: How trials are pruned; None where all of them run to their end.
+    """
 
     space: Space
     plan: Plan
     proposer: Proposer | None
+    pruning: Pruning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ class SearchState:
         self.results: dict[int, Result] = {}
         self.n_active = 0
         self.n_failed = 0
+        self.n_pruned = 0
         self.best: Result | None = None
         self._next_batch = 0
         self._seen: set[object] = set()
@@ -109,6 +119,9 @@ class SearchState:
         """Take in a trial's result."""
         self.results[result.trial.number] = result
         self.n_failed += result.state == "failed"
+        self.n_pruned += result.state == "pruned"
+        if result.state != "completed":
+            return
         best = -math.inf if self.best is None or self.best.score is None else self.best.score
         if result.score is not None and result.score > best:
             self.best = result

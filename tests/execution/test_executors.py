@@ -20,14 +20,16 @@ from orchestrator.execution import ray_executor
 from orchestrator.execution.base import Completion, Executor
 from orchestrator.execution.inline import InlineExecutor
 from orchestrator.execution.ray_executor import RayExecutor
+from orchestrator.families import base as families
 from orchestrator.families.base import Answer, Failure, UnitOutput
+from orchestrator.job import Resources
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test module
 DEADLINE_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(families.Unit):
     """A work unit that does what it is told."""
 
     id: str
@@ -203,6 +205,11 @@ def test_nothing_ends_where_nothing_was_submitted(make: Make) -> None:
         ("worker pid=4242 said so", "4242"),
         ("worker pid 4242 said so", "4242"),
         ("<object at 0x7f00deadbeef> is odd", "7f00deadbeef"),
+        ("{{function_node __wrapped__Fill_device_/job:localhost/replica:0/device:CPU:0}} OOM", "localhost"),
+        ("{{function_node __inference_train_17}} OOM", "17"),
+        ("shape[9] and type float on /job:localhost/replica:0/task:0/device:CPU:0 by allocator mklcpu", "mklcpu"),
+        ("shape[9] and type float on /job:worker/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc", "GPU"),
+        ("no memory [Op:__inference_train_17]", "17"),
         ("10.0.0.7:6379 refused", "10.0.0.7"),
         ("10.0.0.7:6379 refused", "6379"),
         ("first line\nFile /usr/lib/x.py, line 3", "x.py"),
@@ -227,6 +234,15 @@ def test_unit_without_memory_is_out_of_memory(make: Make) -> None:
     assert outcome == Failure("out_of_memory", "MemoryError: 20 GiB")
 
 
+class ResourceExhaustedError(Exception):
+    """What TensorFlow calls its own; a failure is told by the name, since the driver does not load TensorFlow."""
+
+
+def test_tensorflow_without_memory_is_out_of_memory(make: Make) -> None:
+    outcome = outcome_of(make(), Unit("u", partial(fail, ResourceExhaustedError("OOM when allocating tensor"))))
+    assert outcome == Failure("out_of_memory", "ResourceExhaustedError: OOM when allocating tensor")
+
+
 def test_units_go_on_after_a_failure(make: Make) -> None:
     executor = make()
     data = executor.share(1)
@@ -236,7 +252,7 @@ def test_units_go_on_after_a_failure(make: Make) -> None:
 
 
 def test_unit_within_its_time_is_answered_as_without_one(make: Make) -> None:
-    executor = make(unit_timeout_s=60.0)
+    executor = make(resources=Resources(trial_timeout_s=60.0))
     executor.submit(Unit("good", add_up), executor.share(1), [])
     executor.submit(Unit("bad", partial(fail, ValueError("no"))), executor.share(1), [])
     found = ended(executor, 2)
@@ -245,7 +261,7 @@ def test_unit_within_its_time_is_answered_as_without_one(make: Make) -> None:
 
 
 def test_unit_over_its_time_is_a_timeout_and_units_go_on(make: Make, tmp_path: Path) -> None:
-    executor = make(unit_timeout_s=1.0)
+    executor = make(resources=Resources(trial_timeout_s=1.0))
     data = executor.share(1)
     executor.submit(Unit("endless", partial(never_end, tmp_path / "pid")), data, [])
     for number in range(8):
@@ -277,7 +293,7 @@ def test_closed_executor_leaves_room_for_the_next(make: Make) -> None:
 
 
 def test_ray_replaces_the_process_in_which_a_unit_overran(make_ray: Make, tmp_path: Path) -> None:
-    executor, note = make_ray(unit_timeout_s=1.0), tmp_path / "pid"
+    executor, note = make_ray(resources=Resources(trial_timeout_s=1.0)), tmp_path / "pid"
     data = executor.share(None)
     executor.submit(Unit("endless", partial(never_end, note)), data, [])
     overran = ended(executor, 1)["endless"]
@@ -325,7 +341,7 @@ def test_payload_that_cannot_travel_fails_the_unit_that_needs_it(make_ray: Make)
 
 
 def test_ray_is_given_as_many_units_as_the_job_allows(make_ray: Make) -> None:
-    assert make_ray(max_concurrent=3).capacity() == 3
+    assert make_ray(resources=Resources(max_concurrent=3)).capacity() == 3
     assert make_ray().capacity() == 2 * (1 + ray_executor.UNITS_AHEAD)
 
 

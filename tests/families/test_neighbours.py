@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from orchestrator.data.encode import Column
+from orchestrator.data.encode import Column, Features
 from orchestrator.data.load import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.families import neighbours
@@ -67,25 +67,42 @@ def test_a_search_cut_into_blocks_finds_what_the_search_in_one_piece_finds(metri
     train, queries = full_of_ties(2500, n_features), full_of_ties(n_rows, n_features, seed=1)
     with threadpool_limits(1):
         index = NearestNeighbors(n_neighbors=10, metric=metric).fit(train)
-        whole = neighbours.find(index, queries, 10, np.arange(len(train)))
-        cut = _in_blocks(index, queries, 10, np.arange(len(train)))
+        whole = neighbours.find(index, train, queries, 10, np.arange(len(train)))
+        cut = _in_blocks(index, train, queries, 10, np.arange(len(train)))
     assert np.array_equal(cut.distance, whole.distance)
     assert np.array_equal(cut.value, whole.value)
     assert (np.diff(whole.distance, axis=1) == 0).any()
+
+
+@pytest.mark.parametrize("n_tied", [0, 1], ids=["no ties", "a tie"])
+@pytest.mark.parametrize(("n_train", "k"), [(60, 1), (60, 59), (60, 60), (3000, 10), (3000, 1600)])
+@pytest.mark.parametrize("metric", ["manhattan", "chebyshev"])
+def test_distances_from_scipy_give_the_neighbours_of_scikit_learn_to_the_bit(metric, n_train, k, n_tied, monkeypatch):
+    generator = np.random.default_rng(0)
+    train, queries = generator.normal(size=(n_train, 21)), generator.normal(size=(300, 21))
+    train[n_train - n_tied :], queries[299] = train[0], train[0]
+    index = NearestNeighbors(n_neighbors=k, metric=metric).fit(train)
+    distance, row = index.kneighbors(queries)
+    searches = []
+    monkeypatch.setattr(index, "kneighbors", lambda *_, **__: searches.append(1) or (distance, row))
+    found = neighbours.find(index, train, queries, k, np.arange(n_train))
+    assert np.array_equal(found.distance, distance)
+    assert np.array_equal(found.value, row)
+    assert len(searches) == (n_tied or k == n_train), "equal distances, and they alone, are for scikit-learn to order"
 
 
 def test_a_cosine_search_cut_into_blocks_gives_the_distances_of_the_search_in_one_piece():
     train, queries = full_of_ties(3000, 16), full_of_ties(2600, 16, seed=1)
     with threadpool_limits(1):
         index = NearestNeighbors(n_neighbors=10, metric="cosine").fit(train)
-        whole = neighbours.find(index, queries, 10, np.arange(len(train)))
-        cut = _in_blocks(index, queries, 10, np.arange(len(train)))
+        whole = neighbours.find(index, train, queries, 10, np.arange(len(train)))
+        cut = _in_blocks(index, train, queries, 10, np.arange(len(train)))
     np.testing.assert_allclose(cut.distance, whole.distance, rtol=0, atol=16 * np.finfo(np.float64).eps)
 
 
-def _in_blocks(index: Any, queries: Array, k: int, values: Array) -> neighbours.Neighbours:
+def _in_blocks(index: Any, train: Array, queries: Array, k: int, values: Array) -> neighbours.Neighbours:
     cuts = neighbours.blocks(len(queries))
-    return neighbours.joined([neighbours.find(index, queries[start:stop], k, values) for start, stop in cuts])
+    return neighbours.joined([neighbours.find(index, train, queries[start:stop], k, values) for start, stop in cuts])
 
 
 def assert_votes_are_scikit_learns(
@@ -94,7 +111,7 @@ def assert_votes_are_scikit_learns(
     """Compare labels and probabilities for every k of `ks`, to the bit."""
     classes, places = np.unique(labels, return_inverse=True)
     index = KNeighborsClassifier(max(ks)).fit(train, labels)
-    found = neighbours.find(index, queries, max(ks), places)
+    found = neighbours.find(index, train, queries, max(ks), places)
     for k, classifier in neighbours.classifiers(found, classes, ks, weighting):
         expected = KNeighborsClassifier(k, weights=weighting).fit(train, labels)
         assert np.array_equal(classifier.predict(None), expected.predict(queries))
@@ -106,7 +123,7 @@ def assert_means_are_scikit_learns(
 ) -> None:
     """Compare predictions for every k of `ks`, but for rounding."""
     index = KNeighborsRegressor(max(ks)).fit(train, target)
-    found = neighbours.find(index, queries, max(ks), target)
+    found = neighbours.find(index, train, queries, max(ks), target)
     for k, regressor in neighbours.regressors(found, ks, weighting):
         expected = KNeighborsRegressor(k, weights=weighting).fit(train, target).predict(queries)
         np.testing.assert_allclose(regressor.predict(None), expected, rtol=0, atol=1e-12 * np.abs(target).max())
@@ -169,7 +186,7 @@ def test_votes_that_only_rounding_tells_apart_are_settled_as_scikit_learn_settle
         for label in (0, 1):
             query[labels == label] = generator.permutation(distances)
     expected = KNeighborsClassifier(24, weights="distance", metric="precomputed").fit(np.zeros((24, 24)), labels)
-    found = neighbours.find(expected, queries, 24, labels)
+    found = neighbours.find(expected, np.zeros((24, 24)), queries, 24, labels)
     [(_, classifier)] = neighbours.classifiers(found, np.array([0, 1]), [24], "distance")
     assert np.array_equal(classifier.predict(None), expected.predict(queries))
     assert (classifier.votes.argmax(axis=1) != classifier.predict(None)).any(), "running sums would do as well"
@@ -185,7 +202,7 @@ def training_set(matrix: Array, target: Array, n_train: int, metric: str, key: s
     fold = Fold(np.arange(n_train), np.arange(n_train, len(target)))
     columns = tuple(Column(f"f{i}", "double", "number") for i in range(matrix.shape[1]))
     task = "regression" if target.dtype.kind == "f" else "classification"
-    return TrainingSet(key, matrix, target, (fold,), columns, task, metric, 0)
+    return TrainingSet(key, Features(matrix), target, (fold,), columns, task, metric, 0)
 
 
 def scores_of(unit: ScorePlane, data: TrainingSet) -> dict[str, float]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.compose import answers_of
 from orchestrator.execution.base import Completion, Handle, run_unit
+from orchestrator.families import base as units
 from orchestrator.families.base import Answer, Failure, UnitOutput, WorkUnit
 from orchestrator.ledger import BatchProposed, Ledger, UnitFailed, UnitFinished, read
 from orchestrator.search.loop import Ending, Progress, SearchLoop
@@ -29,7 +30,7 @@ BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(units.Unit):
     """Answers one (x, y) on every fold; `label` changes no answer."""
 
     x: int
@@ -53,7 +54,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(units.Unit):
     """What a `Joined` unit needs; its payload is its number."""
 
     number: int
@@ -72,7 +73,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(units.Unit):
     """Scores x as the sum of its parts x and x + 1, which units share; the score also tells their order."""
 
     x: int
@@ -97,10 +98,12 @@ class Joined:
 class Points:
     """A plan with one unit for each (x, y)."""
 
-    def answers_of(self, params: Params) -> Sequence[str]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> Sequence[str]:
         return Unit(params["x"], params.get("y", "a")).answers
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> Sequence[WorkUnit]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> Sequence[WorkUnit]:
         units = {unit: None for params in wanted if not missing.isdisjoint((unit := self._unit(params)).answers)}
         return list(units)
 
@@ -111,10 +114,12 @@ class Points:
 class Joins:
     """A plan whose units need others."""
 
-    def answers_of(self, params: Params) -> Sequence[str]:
+    def answers_of(self, params: Params, epochs: int | None = None) -> Sequence[str]:
         return Joined(params["x"]).answers
 
-    def units_for(self, wanted: Sequence[Params], missing: frozenset[str]) -> Sequence[WorkUnit]:
+    def units_for(
+        self, wanted: Sequence[Params], missing: frozenset[str], epochs: int | None = None
+    ) -> Sequence[WorkUnit]:
         return [Joined(params["x"]) for params in wanted]
 
 
@@ -171,6 +176,9 @@ class Clockwork:
     def fetch(self, handle: Handle) -> Any:
         return handle
 
+    def notes(self) -> Sequence[str]:
+        return []
+
     def abandon(self) -> None:
         self._submitted.clear()
 
@@ -187,10 +195,12 @@ class Session:
     space: Mapping[str, Any] = field(default_factory=lambda: WIDE)
     is_async: bool = False
     seed: int = 1
-    data: Data = field(default_factory=Data)
+    data: Any = field(default_factory=Data)
     plan: Any = field(default_factory=Points)
     executor: Clockwork = field(default_factory=Clockwork)
+    batch_size: int = BATCH
     state: SearchState = field(init=False)
+    loop: SearchLoop = field(init=False)
 
     def generation(self, number: int) -> Generation:
         is_grid = self.sampler == "grid"
@@ -204,7 +214,7 @@ class Session:
     def go(self, limit: float, *, opens: int | None = None, **options: Any) -> Ending:
         """Run what the ledger leaves to do; `opens` begins the next generation at that trial."""
         looks_back = self.sampler not in ("grid", "random")
-        spec = SearchSpec("s", Fake(), limit, BATCH, looks_back or self.is_async, self.is_async)  # type: ignore[arg-type]
+        spec = SearchSpec("s", Fake(), limit, self.batch_size, looks_back or self.is_async, self.is_async)  # type: ignore[arg-type]
         self.state = SearchState(spec)
         with Ledger(self.folder) as ledger:
             records = list(read(self.folder))
@@ -214,8 +224,8 @@ class Session:
                     self.state.remember(record)
             if opens is not None:
                 self.state.begin(self.generation(1), opens)
-            loop = SearchLoop([self.state], answers_of(records), ledger, self.executor, self.data, **options)
-            ending = loop.run()
+            self.loop = SearchLoop([self.state], answers_of(records), ledger, self.executor, self.data, **options)
+            ending = self.loop.run()
         self.executor.abandon()
         return ending
 

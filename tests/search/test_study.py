@@ -2,10 +2,14 @@
 
 import json
 import random
+import zlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
@@ -16,7 +20,7 @@ from orchestrator.errors import JobError
 from orchestrator.families.base import Failure
 from orchestrator.ledger import BatchProposed
 from orchestrator.search.state import Generation, SearchSpec, SearchState
-from orchestrator.search.study import Proposer, proposer, write_journal
+from orchestrator.search.study import MOST_REMEMBERED, Proposer, _remembered, proposer, write_journal
 from orchestrator.search.trial import Proposal, Result, Trial
 from orchestrator.space import Conditions, Range, dimensions
 
@@ -36,9 +40,25 @@ CONDITIONS: Conditions = {"p": ("metric", frozenset({"minkowski"}))}
 SAMPLERS = ["random", "tpe", "qmc", "TPESampler"]
 
 
-def make(sampler: str = "tpe", *, seed: int = 0, search: str = "s", generation: int = 0) -> Proposer:
+def make(
+    sampler: str = "tpe",
+    *,
+    seed: int = 0,
+    search: str = "s",
+    generation: int = 0,
+    space: dict[str, Any] = SPACE,
+    conditions: Conditions = CONDITIONS,
+    structure: frozenset[str] = frozenset(),
+) -> Proposer:
     return proposer(
-        sampler, SPACE, CONDITIONS, seed=seed, search=search, generation=generation, key="searches.0.sampler"
+        sampler,
+        space,
+        conditions,
+        seed=seed,
+        search=search,
+        generation=generation,
+        key="searches.0.sampler",
+        structure=structure,
     )
 
 
@@ -150,6 +170,123 @@ def test_sampler_whose_package_is_missing_is_refused_before_the_search(monkeypat
     monkeypatch.setattr(optuna.samplers, "CmaEsSampler", missing)
     with pytest.raises(JobError, match="sampler 'cmaes' needs the package 'cmaes', which is not installed"):
         make("cmaes")
+
+
+NETWORKS: dict[str, Any] = {
+    "pooling": ["none", "max"],  # means something under a kernel alone, and a kernel under one kind of layer
+    "kernel": [3, 5, 7],
+    "layer": ["dense", "conv"],
+    "depth": Range(1, 4),
+    "decay": Range(0.0, 0.1),
+    "optimizer": ["adam", "sgd"],
+    "momentum": Range(0.0, 0.99),
+    "n": Range(1, 50),
+}
+NESTED: Conditions = {
+    "pooling": ("kernel", frozenset({5, 7})),
+    "kernel": ("layer", frozenset({"conv"})),
+    "momentum": ("optimizer", frozenset({"sgd"})),
+}
+STRUCTURE = frozenset({"layer", "kernel", "depth"})
+
+
+def networks(sampler: str, **options: Any) -> Proposer:
+    return make(sampler, **{"space": NETWORKS, "conditions": NESTED, "structure": STRUCTURE, **options})
+
+
+def structures(proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in p.params.items() if k in STRUCTURE} for p in proposals]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("n", "most"), [(1, 1), (8, 1), (15, 1), (16, 2), (31, 3), (32, 4), (200, 4)])
+def test_batch_has_few_structures_and_many_members_of_each(sampler: str, n: int, most: int) -> None:
+    past = told(networks("random", seed=9).propose(0, 40, []))
+    for batch in range(4):
+        proposals = networks(sampler).propose(batch, n, past)
+        counts = Counter(str(one) for one in structures(proposals))
+        assert len(proposals) == n
+        assert 1 <= len(counts) <= most
+        assert max(counts.values()) - min(counts.values()) <= 1
+        assert len({p.params.get("decay") for p in proposals}) == n
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_structures_of_a_batch_are_a_pure_function_and_change_from_batch_to_batch(sampler: str) -> None:
+    past = told(networks("random", seed=9).propose(0, 40, []))
+    assert networks(sampler).propose(3, 32, past) == networks(sampler).propose(3, 32, past)
+    drawn = [str(structures(networks(sampler).propose(batch, 8, past))[0]) for batch in range(12)]
+    assert len(set(drawn)) > 2
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("structure", [frozenset(), STRUCTURE, frozenset({"kernel", "momentum"}), frozenset({"layer"})])
+def test_parameter_is_there_exactly_where_what_it_depends_on_gives_it_a_meaning(
+    sampler: str, structure: frozenset[str]
+) -> None:
+    past = told(networks("random", seed=9, structure=structure).propose(0, 40, []))
+    found = [p.params for batch in range(8) for p in networks(sampler, structure=structure).propose(batch, 16, past)]
+    for params in found:
+        assert ("kernel" in params) is (params["layer"] == "conv")
+        assert ("pooling" in params) is (params.get("kernel") in (5, 7))
+        assert ("momentum" in params) is (params["optimizer"] == "sgd")
+        assert params["depth"] in range(1, 5)
+        assert type(params["n"]) is int
+    assert len({params["layer"] for params in found}) == 2
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("structure", [frozenset(), frozenset({"unknown"}), frozenset(NETWORKS)])
+def test_structure_that_leaves_nothing_to_draw_or_is_empty_changes_no_proposal(
+    sampler: str, structure: frozenset[str]
+) -> None:
+    past = told(networks("random", seed=9, structure=frozenset()).propose(0, 40, []))
+    plain = Proposer(sampler, dimensions(NETWORKS), NESTED, (0, zlib.crc32(b"s"), 0))
+    assert networks(sampler, structure=structure).propose(5, 32, past) == plain.propose(5, 32, past)
+
+
+def test_tpe_learns_which_structures_are_good() -> None:
+    past = told(networks("random", seed=9, structure=frozenset()).propose(0, 100, []))
+    scored = [
+        replace(r, score=1.0 if r.trial.params["depth"] == 3 else 0.0) if r.score is not None else r for r in past
+    ]
+    drawn = [one for batch in range(20) for one in structures(networks("tpe").propose(batch, 32, scored))]
+    assert sum(one["depth"] == 3 for one in drawn) > 0.5 * len(drawn)
+
+
+def pruned(number: int, params: dict[str, Any], reports: tuple[tuple[int, float], ...]) -> Result:
+    return Result(Trial("s", number, params, 0, 0), "pruned", 0.9, 0.1, 1.0, 1.0, None, 1, reports)
+
+
+def test_tpe_prefers_what_completed_to_what_was_pruned_and_what_came_further_to_what_did_not() -> None:
+    rungs = ((1, 0.5), (3, 0.6), (9, 0.7))
+    completed = [
+        Result(Trial("s", i, {"n": 40}, 0, 0), "completed", 0.1, 0.0, 1.0, 1.0, None, 9, rungs) for i in range(15)
+    ]
+    past = completed + [pruned(i, {"n": 5}, rungs[:1]) for i in range(15, 60)]
+    near = [p.params["n"] for p in make(space={"n": Range(1, 50)}).propose(1, 32, past)]
+    assert sum(abs(n - 40) < abs(n - 5) for n in near) > 24
+
+
+def test_long_history_keeps_what_completed_before_what_was_pruned() -> None:
+    completed = [Result(Trial("s", i, {"n": 40}, 0, 0), "completed", 0.1, 0.0, 1.0, 1.0) for i in range(20)]
+    past = completed + [pruned(i, {"n": 5}, ((1, 0.5),)) for i in range(20, 400)]
+    kept = _remembered(past, np.random.default_rng(0))
+    assert set(range(20)) < {result.trial.number for result in kept}
+    assert len(kept) == MOST_REMEMBERED
+
+
+def test_journal_has_pruned_trials_and_what_all_reported(tmp_path: Path) -> None:
+    trial = Trial("s", 0, {"n": 3}, 0, 0)
+    results = [
+        Result(trial, "completed", 0.5, 0.0, 1.0, 1.0, None, 7, ((1, 0.25), (3, 0.375))),
+        pruned(1, {"n": 4}, ((1, 0.125),)),
+        Result(replace(trial, number=2), "failed", failure=Failure("diverged", "no"), reports=((1, 0.5),)),
+    ]
+    write_journal(tmp_path / "s.journal", "s", results, [dimensions({"n": Range(1, 9)})])
+    trials = opened(tmp_path / "s.journal").trials
+    assert [one.state for one in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert [one.intermediate_values for one in trials] == [{1: 0.25, 3: 0.375}, {1: 0.125}, {1: 0.5}]
 
 
 def opened(path: Path, name: str = "s") -> optuna.Study:

@@ -1,0 +1,150 @@
+"""A network trained on all rows, with its preparation: predicts, is saved as a Keras file, is loaded in safe mode."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from orchestrator.data import encode
+from orchestrator.data.encode import Features
+from orchestrator.data.load import TrainingSet
+from orchestrator.errors import RunError
+from orchestrator.families.base import Fitted, Shape
+from orchestrator.families.networks.compute import on_this_device
+from orchestrator.families.networks.plan import standardised
+from orchestrator.families.networks.program import program_of
+from orchestrator.families.networks.records import Array, Block
+from orchestrator.families.networks.structure import Signature, member
+from orchestrator.families.networks.training import Trainer
+from orchestrator.space import Params, dimensions
+
+if TYPE_CHECKING:
+    from orchestrator.families.networks.family import NetworkFamily, Preparation
+
+MODEL_FILE, PARAMS_FILE = "model.keras", "network.json"
+PREDICTED_ROWS = 1024
+"""Rows of a chunk of prediction."""
+
+
+class _Network(BaseEstimator):  # type: ignore[misc]
+    """What both kinds of network have."""
+
+    def __init__(self, model: keras.Model, preparation: Preparation, params: Params, inputs: tuple[str, ...]) -> None:
+        self.model = model
+        self.preparation = preparation
+        self.params = params
+        self.inputs = inputs
+
+    def _outputs(self, features: Features) -> Array:
+        prepared = self.preparation.transform(features)
+        chunks = []
+        for start in range(0, max(1, len(features)), PREDICTED_ROWS):
+            rows = [prepared[name][start : start + PREDICTED_ROWS] for name in self.inputs]
+            chunks.append(np.asarray(self.model(rows, training=False), np.float64))
+        return np.concatenate(chunks)
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return the Keras model, its preparation and its configuration as files."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / MODEL_FILE
+            self.model.save(path)
+            model = path.read_bytes()
+        described = json.dumps({"params": self.params, "inputs": list(self.inputs)}, indent=2) + "\n"
+        return {MODEL_FILE: model, PARAMS_FILE: described.encode(), **self.preparation.files()}
+
+
+class NetworkClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
+    """A network for classification; its model gives class probabilities, or that of the second of two classes."""
+
+    @property
+    def classes_(self) -> Array:
+        """The class codes."""
+        n_outputs = int(self.model.output_shape[-1])
+        return np.arange(max(2, n_outputs))
+
+    def predict_proba(self, X: Features) -> Array:
+        """Return class probabilities, shape (rows, classes)."""
+        given = self._outputs(X)
+        if given.shape[1] == 1:
+            return np.concatenate([1.0 - given, given], axis=1)
+        normalised: Array = given / given.sum(axis=1, keepdims=True)
+        return normalised
+
+    def predict(self, X: Features) -> Array:
+        """Return class codes, shape (rows,)."""
+        labels: Array = self.predict_proba(X).argmax(axis=1)
+        return labels
+
+
+class NetworkRegressor(RegressorMixin, _Network):  # type: ignore[misc]
+    """A network for regression."""
+
+    def predict(self, X: Features) -> Array:
+        """Return numbers, shape (rows,)."""
+        return self._outputs(X)[:, 0]
+
+
+def fit_all(family: NetworkFamily, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
+    """Train a configuration on all rows of the training set.
+
+    Raises:
+        RunError: It diverged.
+    """
+    shape = Shape.of(data)
+    one = member(family.name, params, -1)
+    structure = on_this_device(family, family.structure_of(params, shape, dimensions(params)), one)
+    rows = np.arange(len(data.target))
+    preparation = family.prepare(params, data, rows)
+    target, center, scale = standardised(data, rows)
+    nothing = np.arange(0)
+    inputs = preparation.transform(data.features)
+    block = Block(inputs, target, rows, nothing, nothing, center, scale, preparation.initial())
+    blocks = {family.block_key(one): block}
+    program = program_of(structure, lambda: family.program(structure, data))
+    trainer = Trainer(program, blocks, family.block_key, len(rows), data.metric, data.seed)
+    (reached,) = trainer.train([one], [None], epochs)
+    if reached.failure is not None:
+        raise RunError(f"the network {reached.failure.code} when it was trained on all rows: {reached.failure.message}")
+    plain = trainer.program.plain(params, reached.now.flat, reached.now.state)
+    model = finished(plain, structure.signature, center, scale)
+    names = tuple(i.name for i in structure.signature.inputs)
+    kind = NetworkRegressor if data.task == "regression" else NetworkClassifier
+    return kind(model, preparation, params, names)
+
+
+def finished(model: keras.Model, signature: Signature, center: float, scale: float) -> keras.Model:
+    """Return a model that gives probabilities, or numbers in the target's own units, for one that gives logits."""
+    if signature.gives_probabilities:
+        return model
+    if signature.goal == "regression":
+        last: Any = keras.layers.Rescaling(scale, center, dtype="float32", name="units")
+    else:
+        kind = "sigmoid" if signature.goal == "binary" else "softmax"
+        last = keras.layers.Activation(kind, dtype="float32", name="probabilities")
+    return keras.Model(model.inputs, last(model.outputs[0]))
+
+
+def load(family: NetworkFamily, folder: Path, signature: encode.Signature) -> Fitted:
+    """Load what `files` gave.
+
+    Raises:
+        ValueError: A file is damaged, or holds what Keras does not load in safe mode.
+        FileNotFoundError: A file is missing.
+    """
+    described = json.loads((folder / PARAMS_FILE).read_text(encoding="utf-8"))
+    if not (folder / MODEL_FILE).exists():
+        raise FileNotFoundError(2, "missing", str(folder / MODEL_FILE))
+    try:
+        model = keras.models.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError) as error:
+        raise ValueError(f"{MODEL_FILE} cannot be read ({type(error).__name__})") from None
+    kind = NetworkRegressor if signature.task == "regression" else NetworkClassifier
+    return kind(model, family.load_preparation(folder), described["params"], tuple(described["inputs"]))
