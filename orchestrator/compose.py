@@ -16,6 +16,7 @@ from orchestrator.data.checks import Finding
 from orchestrator.data.columns import Column, Kind, excluding
 from orchestrator.data.load import LoadedData, load
 from orchestrator.errors import JobError, shown
+from orchestrator.families.attached import Attachments
 from orchestrator.families.base import Family, Shape
 from orchestrator.families.code import BUILD, Code
 from orchestrator.families.code import read as read_code
@@ -58,13 +59,15 @@ def prepare(job: Job) -> Prepared:
     data = load(job.data, job.validation, job.metric, job.seed)
     shape = Shape.of(data.train)
     codes: dict[str, str] = {}
+    attachments = Attachments(job.files)
     searches = []
     for number, (search, name) in enumerate(zip(job.searches, jobs.search_names(job), strict=True)):
         family = families.find(search.family)
         _check_kinds(family, shape.columns, f"searches.{number}.family")
         key = f"searches.{number}.space"
         code, given = _code(search, family, f"searches.{number}")
-        space = family.checked_space(given or family.default_space(shape), shape, key)
+        given = attachments.by_path(given or family.default_space(shape), key)
+        space = attachments.by_name(family.checked_space(given, shape, key))
         if code is not None:
             codes[code.name] = code.source
             space = {BUILD: code.name, **space}
@@ -81,7 +84,9 @@ def prepare(job: Job) -> Prepared:
         if getattr(family, "takes_build", False):
             raise JobError(f"comparators.{number}.family: {family.name} needs a function, which searches alone have")
         _check_kinds(family, shape.columns, f"comparators.{number}.family")
-        space = family.checked_space(dict(comparator.params), shape, f"comparators.{number}.params")
+        key = f"comparators.{number}.params"
+        given = attachments.by_path(dict(comparator.params), key)
+        space = attachments.by_name(family.checked_space(given, shape, key))
         only = {name: values[0] for name, values in dimensions(space).items() if isinstance(values, tuple)}
         comparators.append(dataclasses.replace(comparator, params=only))
     dummy = model.dummy_scores(data.train)
@@ -91,10 +96,14 @@ def prepare(job: Job) -> Prepared:
             "the model: they have too few rows, or lack a class. Set fewer validation.folds, or another metric"
         )
     resolved = dataclasses.replace(
-        job, searches=tuple(searches), comparators=tuple(comparators), metric=data.train.metric
+        job,
+        searches=tuple(searches),
+        comparators=tuple(comparators),
+        metric=data.train.metric,
+        files=attachments.paths,
     )
     unused = _unused_columns([families.find(search.family) for search in searches], shape.columns)
-    train = dataclasses.replace(data.train, code=codes)
+    train = dataclasses.replace(data.train, code=codes, files=attachments.contents())
     return Prepared(resolved, dataclasses.replace(data, train=train, findings=(*data.findings, *unused)), shape, dummy)
 
 

@@ -216,7 +216,11 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Job:
-    """Everything that determines a run."""
+    """Everything that determines a run.
+
+    Args:
+        files: Filled in when a run begins: where the files are that its spaces name, by `name@hash`.
+    """
 
     name: Name
     data: Data
@@ -227,6 +231,7 @@ class Job:
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 42
     budget: Budget = field(default_factory=Budget)
     resources: Resources = field(default_factory=Resources)
+    files: dict[str, str] = field(default_factory=dict)
     schema_version: Literal[1] = 1
 
     def __post_init__(self) -> None:
@@ -497,21 +502,26 @@ def located(job: Job, base: Path) -> Job:
     if data.test is not None and data.test.path is not None:
         test = dataclasses.replace(data.test, path=resolved_path(data.test.path, base))
         data = dataclasses.replace(data, test=test)
-    return dataclasses.replace(job, data=data, searches=tuple(_located(search, base) for search in job.searches))
+    searches = tuple(_located(search, base) for search in job.searches)
+    comparators = tuple(dataclasses.replace(c, params=_with_files(c.params, base)) for c in job.comparators)
+    return dataclasses.replace(job, data=data, searches=searches, comparators=comparators)
 
 
 def _located(search: Search, base: Path) -> Search:
     """Return a search with the paths resolved of its function and of the files that its space names."""
-    if search.build is None:
-        return search
-    file, _, function = search.build.rpartition(":")
-    space: Space | None = None
-    if search.space is not None:
-        space = {
-            name: [_file(v, base) for v in entry] if isinstance(entry, list) else _file(entry, base)
-            for name, entry in search.space.items()
-        }
-    return dataclasses.replace(search, build=f"{resolved_path(file, base)}:{function}", space=space)
+    build = search.build
+    if build is not None:
+        file, _, function = build.rpartition(":")
+        build = f"{resolved_path(file, base)}:{function}"
+    space = None if search.space is None else _with_files(search.space, base)
+    return dataclasses.replace(search, build=build, space=space)
+
+
+def _with_files(space: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    return {
+        name: [_file(value, base) for value in entry] if isinstance(entry, list) else _file(entry, base)
+        for name, entry in space.items()
+    }
 
 
 def _file(value: Any, base: Path) -> Any:

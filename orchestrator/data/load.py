@@ -33,6 +33,7 @@ class TrainingSet:
         metric: A scikit-learn scorer's name.
         seed: The job's seed.
         code: The text of the user's own files, by the names of the functions that trials ask for.
+        files: The bytes of other files that trials name.
     """
 
     key: str
@@ -44,6 +45,7 @@ class TrainingSet:
     metric: str
     seed: int
     code: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def matrix(self) -> encode.Floats:

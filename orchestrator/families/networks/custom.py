@@ -13,6 +13,7 @@ import numpy as np
 from orchestrator.data.encode import Column, Features, Kind, scalars
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import JobError
+from orchestrator.families.attached import written
 from orchestrator.families.base import Shape
 from orchestrator.families.code import BUILD, function_of
 from orchestrator.families.networks import parameters
@@ -141,7 +142,7 @@ class Custom(NetworkFamily):
         name = str(structure.fixed[BUILD])
         if name not in data.code:
             raise ValueError(f"the code {name} is not with the data")
-        params = {n: v for n, v in structure.fixed.items() if n not in (BUILD, "batch_size")}
+        params = written({n: v for n, v in structure.fixed.items() if n not in (BUILD, "batch_size")}, data.files)
         return UserProgram(structure, function_of(name, data.code[name]), params)
 
     def build(self, kit: Any, params: Params, signature: Signature) -> Any:

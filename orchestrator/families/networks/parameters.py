@@ -94,7 +94,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """The path of a file, made absolute, since workers have working directories of their own; or `none`."""
+    """The path of a file, made absolute, or `none`; a trial has the file's name and hash in its place."""
 
     default: str = "none"
 

@@ -11,6 +11,7 @@ import numpy as np
 from orchestrator.data.encode import Kind
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import JobError
+from orchestrator.families.attached import path_of
 from orchestrator.families.base import Shape
 from orchestrator.families.networks import parameters, words
 from orchestrator.families.networks.family import SGD, NetworkFamily, Preparation
@@ -139,9 +140,9 @@ class Text(NetworkFamily):
         """Fit the vocabulary."""
         columns = [c.name for c in data.columns if c.kind == "text"]
         texts = words.texts_of(data, columns)
-        n_ids, path = int(params["vocabulary"]), params.get("vectors", "none")
+        n_ids, file = int(params["vocabulary"]), params.get("vectors", "none")
         known = words.most_frequent(texts, rows, n_ids - words.N_SPECIAL)
-        vectors = None if path == "none" else words.vectors_of(Path(str(path)), known, n_ids)
+        vectors = None if file == "none" else words.vectors_of(path_of(str(file), data.files), known, n_ids)
         seen = data.features, texts
         return words.WordPreparation(columns, known, int(params["length"]), str(params["truncate"]), seen, vectors)
 

@@ -1,5 +1,6 @@
 """The family `keras`: what the user's function may give, what it is given, and that it harms no trial but its own."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -163,6 +164,13 @@ def test_given_vectors_are_found_from_the_job_file_and_kept(folder, cli, make_jo
     model = Model.load(folder / "run" / rundir.BEST)
     assert np.array_equal(model.fitted.model.get_layer("given").get_weights()[0], vectors)
     assert len(model.predict(pq.read_table(place / "digits.parquet"))) == 120
+    (name,) = {row["param_vectors"] for row in board(folder / "run")}
+    assert name == f"vectors.npy@{hashlib.sha256((place / 'vectors.npy').read_bytes()).hexdigest()[:12]}"
+    np.save(place / "vectors.npy", vectors + 1)
+    refused = cli("resume", "run")
+    assert refused.code == 2
+    assert "searches.0.space.vectors: " in refused.err
+    assert "vectors.npy has changed since the run began" in refused.err
 
 
 @pytest.mark.slow
