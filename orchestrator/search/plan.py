@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ Outcome = Answer | Failure
 Given = Mapping[str, Outcome] | Failure
 """What a unit gave: its answers by name, or why it gave none."""
 _LOST = "worker_lost"
+MOST_PREPARED = 64
+"""Payloads of preparations at hand; the least recently used goes first, and is computed again if it is needed."""
 
 
 @dataclass(slots=True)
@@ -34,7 +37,7 @@ class WorkPlan:
     others waits for their payloads. Units that can start leave in the order of their cost, costly ones first, and
     before them those whose needs have just been met, so that payloads do not pile up.
 
-    Payloads of units that keep them stay at hand: those of a preparation, which gives no answers, for good; those of a
+    Payloads of units that keep them stay at hand: of preparations, which give no answers, the last MOST_PREPARED; of a
     rung until its group is released. A rung's unit that failed, was split or has been released leaves nothing to go on
     from: who needs it gets None, and begins at the beginning, so that a lost payload costs time and no trial.
     """
@@ -49,6 +52,7 @@ class WorkPlan:
         self._needed_by: dict[str, list[str]] = {}
         self._submitted: dict[str, tuple[WorkUnit, list[Handle]]] = {}
         self._kept: dict[str, Handle] = {}
+        self._prepared: OrderedDict[str, None] = OrderedDict()
         self._group_of: dict[str, Hashable] = {}
         self._groups: dict[Hashable, list[str]] = {}
         self._tried_again: set[str] = set()
@@ -111,6 +115,8 @@ class WorkPlan:
                 continue
             if need.id in self._kept:
                 waiting.payloads[need.id] = self._kept[need.id]
+                if need.id in self._prepared:
+                    self._prepared.move_to_end(need.id)
             elif need.id not in self._under_way and self._has_no_payload(need):
                 waiting.payloads[need.id] = None
             else:
@@ -154,6 +160,10 @@ class WorkPlan:
         self._learn(answers)
         if unit.keeps_payload and (not unit.answers or unit_id in self._group_of):
             self._kept[unit_id] = payload
+            if not unit.answers:
+                self._prepared[unit_id] = None
+                if len(self._prepared) > MOST_PREPARED:
+                    self._kept.pop(self._prepared.popitem(last=False)[0], None)
         self._hand_on(unit, payload)
         return [(unit, answers)] if unit.answers else []
 
