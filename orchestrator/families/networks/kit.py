@@ -85,7 +85,7 @@ class MemberDropout(layers.Layer):  # type: ignore[misc]
     def noise(self, shape: Any) -> Any:
         """Return the step's draw."""
         key = tf.constant([zlib.crc32(self.name.encode()) & 0x7FFFFFFF, 0], tf.int32)
-        return tf.random.stateless_uniform(shape, MemberDropout.step + key)
+        return tf.random.stateless_uniform(shape, MemberDropout.step + key, alg="philox")
 
 
 class MemberNormalization(layers.Layer):  # type: ignore[misc]

@@ -2,7 +2,8 @@
 
 A member ends when its epochs are over, when it has not improved for as long as its patience, or when it diverges; it is
 taken out of the stack, and the others go on as if it had never been there. A population never has fewer than two: one
-that is left trains as two copies of itself, since a stack of one would round otherwise.
+that is left trains as two copies of itself, since a stack of one would round otherwise. A program that is compiled is
+compiled for each number of members, so that there the stack has one of a few sizes, filled up with copies.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from orchestrator.families.base import Failure
 from orchestrator.families.networks import losses
+from orchestrator.families.networks.plan import n_inner
 from orchestrator.families.networks.program import EVALUATED_ROWS, Program
 from orchestrator.families.networks.records import Array, Best, Block, BlockKey, Progressed, Weights
 from orchestrator.families.networks.schedule import coefficients
@@ -24,6 +26,8 @@ from orchestrator.families.networks.structure import Member, seed_of
 from orchestrator.families.scoring import score_of
 
 DECIMALS = 12
+COMPILED_SIZES = (2, 4)
+"""Sizes of a stack whose program is compiled; from there on the multiples of the last."""
 
 
 @dataclass(slots=True)
@@ -57,8 +61,9 @@ class Trainer:
         places = dict(zip(parts, starts, strict=False))
         self._offsets = {key: places[id(block.target)] for key, block in self.blocks.items()}
         names = [one.name for one in self.program.structure.signature.inputs]
-        self._inputs = {name: _joined([block.inputs[name] for block in parts.values()]) for name in names}
-        self._target = _joined([block.target for block in parts.values()])
+        n_parts = _power_of_two(len(parts)) if self.program.is_compiled else len(parts)
+        self._inputs = {name: _joined([block.inputs[name] for block in parts.values()], n_parts) for name in names}
+        self._target = _joined([block.target for block in parts.values()], n_parts)
 
     def begin(self, member: Member) -> Progressed:
         """Return a member that has not trained yet."""
@@ -88,28 +93,38 @@ class Trainer:
         active = [i for i, s in enumerate(reached) if s.failure is None and not s.is_over and s.epoch < last[i]]
         if not active:
             return reached
-        stack = self._stacked([reached[i] for i in active])
+        slots = self._slots(active)
+        stack = self._stacked([reached[i] for i in slots])
         for epoch in range(reached[active[0]].epoch, max(last)):
-            slots = self._slots(active)
             stack, losses_now = self._epoch(stack, [members[i] for i in slots], epoch)
-            ended = self._look(members, reached, active, stack, losses_now, epoch)
+            ended = self._look(members, reached, active, slots, stack, losses_now, epoch)
             remaining = [i for i in active if not ended[i] and epoch + 1 < last[i]]
             for i in set(active) - set(remaining):
-                reached[i] = self._taken(reached[i], stack, active.index(i), epoch + 1)
+                reached[i] = self._taken(reached[i], stack, slots.index(i), epoch + 1)
             if not remaining:
                 break
-            if remaining != active:
-                places = [active.index(i) for i in self._slots(remaining)]
+            if remaining != active and self._is_worth_less(fewer := self._slots(remaining), slots):
+                places = [slots.index(i) for i in fewer]
                 stack = tf.nest.map_structure(lambda part: tf.gather(part, places), stack)  # noqa: B023
+                slots = fewer
             active = remaining
         return reached
 
     def _slots(self, active: Sequence[int]) -> list[int]:
         """Return which member is at each place of the stack."""
-        return [*active, *active] if self.program.structure.is_fused and len(active) == 1 else list(active)
+        size = len(active)
+        if self.program.structure.is_fused:
+            size = max(2, size)
+        if self.program.is_compiled:
+            step = COMPILED_SIZES[-1]
+            size = next((one for one in COMPILED_SIZES if one >= size), -(-size // step) * step)
+        return [active[place % len(active)] for place in range(size)]
+
+    def _is_worth_less(self, fewer: Sequence[int], slots: Sequence[int]) -> bool:
+        """Tell whether a smaller stack saves anything: half of one that has to be compiled anew."""
+        return 2 * len(fewer) <= len(slots) if self.program.is_compiled else True
 
     def _stacked(self, states: Sequence[Progressed]) -> Any:
-        states = [states[i] for i in self._slots(range(len(states)))]
         flat = np.stack([s.now.flat for s in states])
         first, second = np.stack([s.moments for s in states]).transpose(1, 0, 2)
         state = [np.stack(parts) for parts in zip(*(s.now.state for s in states), strict=True)]
@@ -149,6 +164,7 @@ class Trainer:
         members: Sequence[Member],
         reached: list[Progressed],
         active: Sequence[int],
+        slots: Sequence[int],
         stack: Any,
         losses_now: Array,
         epoch: int,
@@ -156,9 +172,10 @@ class Trainer:
         """Judge each active member by its inner rows; tell which have come to their end."""
         flat, state = stack[0].numpy(), [part.numpy() for part in stack[3]]
         sound = np.isfinite(losses_now) & np.isfinite(flat).all(axis=1)
-        judged = self._judged([members[i] for i in self._slots(active)], stack[0], stack[3], "inner")
+        judged = self._judged([members[i] for i in slots], stack[0], stack[3], "inner")
         ended = dict.fromkeys(active, False)
-        for place, i in enumerate(active):
+        for i in active:
+            place = slots.index(i)
             if not sound[place]:
                 message = f"the loss is not a finite number in epoch {epoch + 1}"
                 reached[i] = replace(reached[i], failure=Failure("diverged", message), best=None)
@@ -220,14 +237,20 @@ class Trainer:
 
     def _answers(self, members: Sequence[Member], flat: Any, state: Any, which: str) -> list[Array]:
         wanted = [getattr(self._block(m), which) + self._offsets[self.key_of(m)] for m in members]
-        longest = max(len(rows) for rows in wanted)
-        size = min(EVALUATED_ROWS, longest)
-        n_chunks = -(-longest // size)
+        n_rows = len(self._block(members[0]).target)  # a chunk follows from the data, not from company
+        size = min(EVALUATED_ROWS, n_inner(n_rows) if which == "inner" else n_rows)
+        n_chunks = -(-max(len(rows) for rows in wanted) // size)
         rows = np.stack([np.resize(one, n_chunks * size) for one in wanted]).reshape(-1, n_chunks, size)
         logits = self.program.evaluate(flat, state, rows.astype(np.int32), self._inputs).numpy()
         signature = self.program.structure.signature
         return [losses.probabilities(signature, one[: len(r)]) for one, r in zip(logits, wanted, strict=True)]
 
 
-def _joined(parts: Sequence[Array]) -> Any:
+def _joined(parts: Sequence[Array], n_parts: int) -> Any:
+    """Return arrays one after another, and zeros in place of those that are missing to `n_parts`."""
+    parts = [*parts, *(np.zeros_like(parts[0]) for _ in range(n_parts - len(parts)))]
     return tf.convert_to_tensor(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
