@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from orchestrator import remote, rundir
-from orchestrator.errors import RunError
+from orchestrator.errors import Interrupted, RunError
 from orchestrator.ledger import FILE
 from orchestrator.objects import Objects, reason
 
@@ -86,9 +86,16 @@ class Mirror:
 
         Raises:
             RunError: It could not be sent, or another process has taken the run over.
+            Interrupted: Somebody would not wait for that.
         """
-        self._is_over.set()
-        self._thread.join()
+        try:
+            self._is_over.set()
+            self._thread.join()
+            self._send_rest()
+        except KeyboardInterrupt:
+            raise Interrupted(f"stopped before all of {self._uri} was written; {self._unsent()}") from None
+
+    def _send_rest(self) -> None:
         until = time.monotonic() + LAST_TRY_S
         while self._lost is None:
             try:
@@ -98,14 +105,15 @@ class Mirror:
                 return
             except RunError as lost:
                 self._lost = lost
-            except OSError as failure:
+            except OSError as error:
                 if time.monotonic() > until:
-                    raise RunError(
-                        f"{self._uri} cannot be written: {reason(failure)}; {self._path} holds the whole run. Send it "
-                        f"with: orchestrator resume {shlex.quote(str(self._path))}"
-                    ) from None
+                    problem = f"{self._uri} cannot be written: {reason(error)}; {self._unsent()}"
+                    raise RunError(problem) from None
                 threading.Event().wait(EVERY_S)
         raise self._lost from None
+
+    def _unsent(self) -> str:
+        return f"{self._path} holds the whole run. Send it with: orchestrator resume {shlex.quote(str(self._path))}"
 
     def _keep_sending(self) -> None:
         is_warned = False

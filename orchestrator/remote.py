@@ -130,7 +130,7 @@ def runs_in(uri: str) -> list[str]:
 def fetch(uri: str, marks: Iterable[str]) -> Path:
     """Fetch a run into its working copy, to go on there.
 
-    A copy that holds more than the run at the URI, since not all was sent, or one that is in use, is returned as it is.
+    A copy that holds more than the run at the URI, since not all of it was sent, is returned as it is.
 
     Args:
         uri: The run's.
@@ -138,14 +138,16 @@ def fetch(uri: str, marks: Iterable[str]) -> Path:
 
     Raises:
         JobError: There is no run, or it cannot be read.
-        RunError: Its ledger is not whole.
+        RunError: Its ledger is not whole, or its copy is in use.
     """
     with _named(uri, "RUN"):
         run, sizes = _run_at(uri, marks)
         records = _records(run, sizes)
         for place in _places(uri):
-            if not os.path.lexists(place) or ledger.is_held(place / ledger.FOLDER):
+            if not os.path.lexists(place):
                 break
+            if ledger.is_held(place / ledger.FOLDER):
+                raise RunError(f"{uri} is in use by another process; wait for it to end, or stop it")
             known = _whole_lines(_content(place / ledger.FOLDER / ledger.FILE))
             if known.startswith(records) and len(known) > len(records):
                 return place
