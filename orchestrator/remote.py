@@ -185,11 +185,15 @@ def folder(uri: str) -> Path:
     """Fetch all objects below a URI, into a folder that is removed when this process ends.
 
     Raises:
-        JobError: They cannot be read.
+        JobError: There are none, or they cannot be read.
     """
     with _named(uri, "RUN"):
-        found, place = Objects.at(uri, "RUN"), _temporary()
-        _download(found, found.sizes(), place)
+        found = Objects.at(uri, "RUN")
+        sizes = found.sizes()
+        if not sizes:
+            raise JobError(f"RUN: there is nothing at {uri}; expected a model, such as best/ of a run")
+        place = _temporary()
+        _download(found, sizes, place)
         return place
 
 

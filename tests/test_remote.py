@@ -577,6 +577,44 @@ def test_status_and_leaderboard_fetch_only_what_they_need_and_leave_nothing(stor
     assert not list((machine / "cache").rglob("*.yaml"))
 
 
+def test_a_second_interruption_does_not_wait_for_the_store(store, cli, make_job, monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror.Mirror, "_send_rest", interrupt)
+        outcome = cli("run", make_job(), "--out", store)
+    assert outcome.code == 130
+    said = re.search(rf"stopped before all of {store} was written; .*orchestrator resume (\S+)$", outcome.err.strip())
+    assert said, outcome.err
+    assert cli("resume", said[1]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ACCESS_DENIED", "access is denied; expected credentials that may read and write there"),
+        ("INVALID_ACCESS_KEY_ID", "the credentials are refused; expected others in AWS_ACCESS_KEY_ID"),
+        ("SIGNATURE_DOES_NOT_MATCH", "the credentials are refused; expected others in AWS_SECRET_ACCESS_KEY"),
+        ("UNKNOWN", "When listing objects: AWS Error UNKNOWN"),
+    ],
+)
+def test_what_a_store_refuses_is_said_in_a_line(code, said, store, cli, make_job, monkeypatch):
+    def refuse(self, folder=""):
+        raise OSError(f"When listing objects: AWS Error {code} during ListObjectsV2 operation: No response body.\nmore")
+
+    monkeypatch.setattr(Objects, "sizes", refuse)
+    for outcome in (cli("run", make_job(), "--out", store), cli("status", store)):
+        assert outcome.code == 2
+        (line,) = outcome.err.splitlines()
+        assert f"{store} cannot be used: {said}" in line
+
+
+def test_a_model_that_is_not_there_is_said(store):
+    with pytest.raises(JobError, match="there is nothing at file://"):
+        Model.load(f"{store}/best")
+
+
 def test_what_is_no_run_is_said(store, cli):
     put(store, "manifest.json", b"{}")
     outcome = cli("resume", store)
