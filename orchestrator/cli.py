@@ -118,12 +118,12 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("job", metavar="JOB", help="a .py file that defines `job`, or a .yaml file")
         one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the job")
     resume = verb("resume", _resume, "go on with a run, or extend it with a larger budget or a wider space")
-    resume.add_argument("run", metavar="RUN", help="a run directory, a name in runs/, or `latest`")
+    resume.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     _run_options(resume, out=False, debug=False)
     status = verb("status", _status, "how far a run is, and what failed")
-    status.add_argument("run", metavar="RUN", help="a run directory, a name in runs/, or `latest`")
+    status.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     board = verb("leaderboard", _leaderboard, "print a run's leaderboard")
-    board.add_argument("run", metavar="RUN", help="a run directory, a name in runs/, or `latest`")
+    board.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     board.add_argument("--top", type=_positive, metavar="N", help="only the first N rows")
     board.add_argument("--format", default="table", choices=("table", "json", "csv", "md"), help="table by default")
     verb("schema", _schema, "print the JSON Schema of a job file")
@@ -132,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run_options(parser: argparse.ArgumentParser, *, out: bool = True, debug: bool = True) -> None:
     if out:
-        parser.add_argument("--out", metavar="DIR", help="the run directory; a new one below runs/ by default")
+        parser.add_argument(
+            "--out", metavar="DIR", help="the run directory or its URI; a new one below runs/ by default"
+        )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the job")
     parser.add_argument("--address", metavar="ADDR", help="a Ray cluster; RAY_ADDRESS, else this machine, by default")
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="ray by default")
@@ -193,6 +195,8 @@ def _shown(call: Callable[..., Result], options: argparse.Namespace) -> int:
 
 
 def _introduce(path: Path, prepared: Prepared) -> None:
+    from orchestrator import rundir
+
     train, test = prepared.data.train, prepared.data.test
     n_test = 0 if test is None else len(test.target)
     _say(
@@ -202,18 +206,18 @@ def _introduce(path: Path, prepared: Prepared) -> None:
     )
     for finding in prepared.data.findings:
         _say(f"warning: {finding.message}")
-    _say(f"run directory: {path}")
+    _say(f"run directory: {rundir.called(path)}")
 
 
 def _conclude(result: Result) -> None:
     from orchestrator import rundir
     from orchestrator.results import leaderboard
 
-    metric = result.leaderboard.metric
+    metric, where = result.leaderboard.metric, shlex.quote(rundir.called(result.path))
     print(leaderboard.as_table(result.leaderboard.to_arrow(), metric, TOP))
     rest = len(result.leaderboard) - TOP
     if rest > 0:
-        print(f"... and {rest} more: orchestrator leaderboard {shlex.quote(str(result.path))}")
+        print(f"... and {rest} more: orchestrator leaderboard {where}")
     best = result.leaderboard.best
     assert best is not None
     print(f"\nbest: {best.trial} {leaderboard.params_json(best.params)}")
@@ -226,10 +230,8 @@ def _conclude(result: Result) -> None:
         print(f"{name} on the sealed test rows, opened {times}: {values}")
     if result.ending == "time":
         more = "--set budget.time_s=null"
-        print(
-            f"the time budget ended the search; go on with: orchestrator resume {shlex.quote(str(result.path))} {more}"
-        )
-    print(f"model: {result.path / 'best'}")
+        print(f"the time budget ended the search; go on with: orchestrator resume {where} {more}")
+    print(f"model: {rundir.called(result.path, rundir.BEST)}")
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -284,16 +286,16 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from orchestrator import ledger, rundir, runs
+    from orchestrator import ledger, remote, rundir, runs
     from orchestrator.results.leaderboard import plain_score
 
-    path = rundir.find(options.run)
+    path = rundir.find(options.run, whole=False)
     manifest = rundir.read_manifest(path)
     board, states = runs.board_of(path)
     state = manifest["state"]
-    if state == "running" and not ledger.is_held(path / rundir.LEDGER):
+    if state == "running" and not (ledger.is_held(path / rundir.LEDGER) or remote.is_written(path)):
         state = "killed"
-    print(f"run: {path}\nstate: {state}")
+    print(f"run: {rundir.called(path)}\nstate: {state}")
     for one in states:
         expected = "no bound" if one.n_expected == float("inf") else f"{one.n_expected:.0f}"
         failed = f", {one.n_failed} failed" if one.n_failed else ""
@@ -305,7 +307,7 @@ def _status(options: argparse.Namespace) -> int:
         print(f"failed: {row.trial}: {row.error}")
     if state in ("killed", "interrupted", "time", "failed"):
         more = " --set budget.time_s=null" if state == "time" else ""
-        print(f"go on with: orchestrator resume {shlex.quote(str(path))}{more}")
+        print(f"go on with: orchestrator resume {shlex.quote(rundir.called(path))}{more}")
     return 0
 
 
@@ -313,7 +315,7 @@ def _leaderboard(options: argparse.Namespace) -> int:
     from orchestrator import rundir, runs
     from orchestrator.results import leaderboard
 
-    board, _ = runs.board_of(rundir.find(options.run))
+    board, _ = runs.board_of(rundir.find(options.run, whole=False))
     text = leaderboard.FORMATS[options.format](board.to_arrow(), board.metric, options.top)
     print(text.removesuffix("\n"))
     return 0

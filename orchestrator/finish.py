@@ -73,7 +73,9 @@ def finish(
             if errors
             else "no batch of trials finished in time"
         )
-        raise RunError(f"no model was found: {reason}. See `orchestrator leaderboard {shlex.quote(str(path))}`")
+        raise RunError(
+            f"no model was found: {reason}. See `orchestrator leaderboard {shlex.quote(rundir.called(path))}`"
+        )
     openings = [record for record in records if isinstance(record, TestOpened)]
     known = openings[-1] if openings and openings[-1].best == best.trial else None
     has_model = known is not None and model.saved_trial(path / rundir.BEST) == best.trial

@@ -71,8 +71,8 @@ class Data:
     """The dataset and the roles of its columns.
 
     Args:
-        path: A Parquet file, a directory (hive-partitioned or not), a glob, or `dataset:NAME` for one that the
-            package ships.
+        path: A Parquet file, a directory (hive-partitioned or not), a glob, the URI of a file or directory, or
+            `dataset:NAME` for one that the package ships.
         target: The column to predict.
         features: The columns to learn from; all others by default.
         exclude: Columns to leave out.

@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator.errors import JobError, RunError
 from orchestrator.families.base import Answer, Failure
 
-FILE = "records.jsonl"
+FOLDER, FILE = "ledger", "records.jsonl"
 
 
 @dataclass(frozen=True, slots=True)

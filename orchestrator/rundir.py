@@ -10,29 +10,31 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from orchestrator import ledger, remote
 from orchestrator.errors import JobError, OrchestratorError, RunError, did_you_mean
+from orchestrator.objects import below, is_uri
 
-JOB, MANIFEST, LEDGER, LOG = "job.yaml", "manifest.json", "ledger", "log.jsonl"
+JOB, MANIFEST, LEDGER, LOG = "job.yaml", "manifest.json", ledger.FOLDER, "log.jsonl"
 BEST, STUDY, CODE = "best", "study", "code"
 SPARE_BYTES = 4 << 20
 RECORDED_PACKAGES = ("numpy", "scipy", "scikit-learn", "optuna", "pyarrow", "ray", "skops")
 
 
-def home() -> tuple[Path, str | None]:
-    """Return the folder that holds `runs/`, and a remark where it is not the obvious one."""
+def home() -> tuple[str, str | None]:
+    """Return the folder or URI that holds `runs/`, and a remark where it is not the obvious one."""
     named = os.environ.get("ORCHESTRATOR_HOME")
     if named:
-        return Path(os.path.expanduser(named)), None
+        return os.path.expanduser(named), None
     here = Path.cwd()
     if "working_dir_files" in here.parts:  # a Ray job's unpacked working directory, which Ray may delete
-        return Path.home(), f"runs are kept in {Path.home() / 'runs'}, since Ray may delete {here}"
-    return here, None
+        return str(Path.home()), f"runs are kept in {Path.home() / 'runs'}, since Ray may delete {here}"
+    return str(here), None
 
 
 def create(job_name: str, out: str | Path | None, needed_bytes: int, files: Mapping[str, str]) -> Path:
@@ -40,14 +42,18 @@ def create(job_name: str, out: str | Path | None, needed_bytes: int, files: Mapp
 
     Args:
         job_name: Names it, together with the time.
-        out: Where to make it instead; it must not exist.
+        out: Where to make it instead, a directory or a URI; it must not exist.
         needed_bytes: What the run will write, about.
         files: Content by name.
+
+    Returns:
+        The directory; of a run at a URI, its working copy.
 
     Raises:
         JobError: It exists, cannot be made, or the disk has no room.
     """
-    path = _free_path(job_name, out)
+    uri = _free_uri(job_name, out)
+    path = _free_path(job_name, out) if uri is None else remote.new_copy(uri)
     existing = next(parent for parent in path.parents if os.path.exists(parent))
     try:
         path.mkdir(parents=True)
@@ -66,6 +72,9 @@ def create(job_name: str, out: str | Path | None, needed_bytes: int, files: Mapp
         (path / LEDGER).mkdir()
         for name, content in files.items():
             write(path / name, content)
+        if uri is not None:
+            write(path / remote.URI_FILE, uri)
+            remote.publish(uri, files)
     except OSError as error:
         _remove(path, existing)
         raise JobError(f"--out: {path} cannot be made: {error.strerror}; choose another place") from None
@@ -75,6 +84,26 @@ def create(job_name: str, out: str | Path | None, needed_bytes: int, files: Mapp
     return path
 
 
+def _free_uri(job_name: str, out: str | Path | None) -> str | None:
+    """Return the URI of a new run, or None where it shall lie in a directory."""
+    where = home()[0] if out is None else str(out)
+    if not is_uri(where):
+        return None
+    if out is not None:
+        found = remote.names(where, "--out")
+        way = f", or `orchestrator resume {shlex.quote(where)}`" if JOB in found else ""
+        if found:
+            raise JobError(f"--out: {where} exists; expected a URI below which there is nothing{way}")
+        return where
+    names = _new_names(job_name)
+    return next(uri for uri in (below(where, f"runs/{n}") for n in names) if not remote.names(uri, "ORCHESTRATOR_HOME"))
+
+
+def _new_names(job_name: str) -> Iterator[str]:
+    base = f"{job_name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    return itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
+
+
 def _free_path(job_name: str, out: str | Path | None) -> Path:
     if out is not None:
         path = Path(os.path.expanduser(out)).absolute()
@@ -82,10 +111,8 @@ def _free_path(job_name: str, out: str | Path | None) -> Path:
             way = f", or `orchestrator resume {shlex.quote(str(path))}`" if (path / JOB).exists() else ""
             raise JobError(f"--out: {path} exists; expected a new directory{way}")
         return path
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    base = home()[0] / "runs" / f"{job_name}-{stamp}"
-    again = (base.with_name(f"{base.name}-{n}") for n in itertools.count(2))
-    return next(path for path in itertools.chain([base], again) if not os.path.lexists(path))
+    runs = Path(home()[0]) / "runs"
+    return next(runs / name for name in _new_names(job_name) if not os.path.lexists(runs / name))
 
 
 def _remove(path: Path, existing: Path) -> None:
@@ -100,24 +127,45 @@ def _remove(path: Path, existing: Path) -> None:
             return
 
 
-def find(run: str) -> Path:
-    """Return the directory that RUN means: a path, a name below `runs/`, or `latest`.
+def find(run: str, *, whole: bool = True) -> Path:
+    """Return the directory that RUN means: a path, a URI, a name below `runs/`, or `latest`.
+
+    Args:
+        run: What the user gave.
+        whole: Of a run at a URI, whether to fetch it to go on with it, or only what tells how far it is.
 
     Raises:
         JobError: There is none.
     """
-    runs = home()[0] / "runs"
-    known = {path.parent.name: path.parent for path in runs.glob(f"*/{JOB}") if (path.parent / LEDGER).is_dir()}
-    if run == "latest":
-        if not known:
-            raise JobError(f"RUN: there is no run in {runs} yet; expected one made by `orchestrator run JOB`")
-        return max(known.values(), key=lambda path: (path / LEDGER).stat().st_ctime_ns)
     given = Path(os.path.expanduser(run))
-    if os.path.exists(given / JOB):
-        return given.absolute()
-    if run in known:
-        return known[run]
-    raise JobError(f"RUN: {run!r} is neither a run directory nor a name in {runs}.{did_you_mean(run, known)}")
+    runs = os.path.join(home()[0], "runs") if not is_uri(home()[0]) else below(home()[0], "runs")
+    if not is_uri(run) and (run == "latest" or not os.path.exists(given / JOB)):
+        known = _known(runs)
+        if run == "latest" and not known:
+            raise JobError(f"RUN: there is no run in {runs} yet; expected one made by `orchestrator run JOB`")
+        if run != "latest" and run not in known:
+            raise JobError(f"RUN: {run!r} is neither a run directory nor a name in {runs}.{did_you_mean(run, known)}")
+        name = known[-1] if run == "latest" else run
+        run = below(runs, name) if is_uri(runs) else os.path.join(runs, name)
+    if not is_uri(run):
+        return Path(os.path.expanduser(run)).absolute()
+    return remote.fetch(run, (MANIFEST, JOB)) if whole else remote.view(run, (MANIFEST, JOB))
+
+
+def _known(runs: str) -> list[str]:
+    """Return the names of the runs in a folder or at a URI, the one that began last at the end."""
+    if is_uri(runs):
+        return remote.runs_in(runs)
+    found = [path.parent for path in Path(runs).glob(f"*/{JOB}") if (path.parent / LEDGER).is_dir()]
+    return [path.name for path in sorted(found, key=lambda path: (path / LEDGER).stat().st_ctime_ns)]
+
+
+def called(path: Path, name: str = "") -> str:
+    """Return what people call a run directory, or `name` in it: its URI, where it is a working copy of a run there."""
+    uri = remote.uri_of(path)
+    if uri is None:
+        return str(path / name)
+    return below(uri, name) if name else uri
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -41,6 +41,7 @@ from orchestrator.families.code import Code, copy_name
 from orchestrator.finish import finish, write_board, write_journals
 from orchestrator.job import Job
 from orchestrator.ledger import Ledger, Record, read
+from orchestrator.mirror import mirrored
 from orchestrator.results.leaderboard import Leaderboard
 from orchestrator.results.model import Model
 from orchestrator.search.course import Course
@@ -57,7 +58,7 @@ class Result:
     """What a run gave.
 
     Attributes:
-        path: The run directory.
+        path: The run directory; of a run at a URI, its working copy.
         leaderboard: All trials, ranked.
         test_scores: Scores on the sealed test rows, by model: `best`, `dummy` and the comparators' names.
         ending: `finished`, or `time` where the budget ended it.
@@ -101,7 +102,7 @@ def run(
 
     Args:
         job: The job.
-        out: The run directory; a new one below `runs/` by default.
+        out: The run directory, or a URI where the run is kept; a new directory below `runs/` by default.
         executor: `ray`, or `inline` for this process.
         address: A Ray cluster; by default the one this process is connected to, else RAY_ADDRESS, else this machine.
         on_progress: Told how far the run is.
@@ -126,13 +127,13 @@ def run(
         path = rundir.create(job.name, out, _needed_bytes(prepared.data), files)
         on_start(path, prepared)
         opened = first_generations(prepared.job)
-        with Ledger(path / rundir.LEDGER) as ledger:
+        with Ledger(path / rundir.LEDGER) as ledger, mirrored(path, should_stop.ask):
             ledger.append(opened)
             return _run(prepared, path, ledger, opened, executor, address, on_progress, should_stop)
 
 
 def resume(
-    path: Path,
+    path: str | Path,
     overrides: Sequence[str] = (),
     *,
     executor: ExecutorName = "ray",
@@ -143,7 +144,7 @@ def resume(
     """Go on with a run where it stopped, or with a larger budget or a wider space.
 
     Args:
-        path: The run directory.
+        path: The run directory, or its URI.
         overrides: Changes as `KEY=VALUE`: of budget, resources, trials, or a space (to a superset).
         executor: As for `run`.
         address: As for `run`.
@@ -156,10 +157,15 @@ def resume(
         RunError: The run is in use, failed, or found no model.
         Interrupted: As for `run`.
     """
+    path = rundir.find(str(path))
     before = stored_job(path)
     changed = jobs.from_dict(jobs.to_dict(before), str(path / rundir.JOB), overrides)
     _check_changes(before, changed)
-    with Ledger(path / rundir.LEDGER) as ledger, _StopSignals() as should_stop:
+    with (
+        Ledger(path / rundir.LEDGER) as ledger,
+        _StopSignals() as should_stop,
+        mirrored(path, should_stop.ask),
+    ):
         manifest = rundir.read_manifest(path)
         prepared = prepare(changed)
         if prepared.data.fingerprint != manifest["data"]["fingerprint"]:
@@ -333,10 +339,10 @@ def _run(
             result = Result(path, board, scores, ending)
     except Interrupted as error:
         _end(path, manifest, "interrupted", error.exit_code, session, str(error))
-        raise Interrupted(f"{error}; go on with: orchestrator resume {shlex.quote(str(path))}") from None
+        raise Interrupted(f"{error}; go on with: orchestrator resume {shlex.quote(rundir.called(path))}") from None
     except KeyboardInterrupt:  # a second one, which does not wait
         _end(path, manifest, "interrupted", Interrupted.exit_code, session, "interrupted twice")
-        where = shlex.quote(str(path))
+        where = shlex.quote(rundir.called(path))
         raise Interrupted(f"stopped at once; finished work is saved; go on with: orchestrator resume {where}") from None
     except OrchestratorError as error:
         _end(path, manifest, "failed", error.exit_code, session, str(error))
@@ -416,15 +422,19 @@ class _StopSignals:
         """Tell whether to stop."""
         return self._asked.is_set()
 
+    def ask(self) -> None:
+        """Request a stop, as a signal does."""
+        self._asked.set()
+
     def install(self) -> None:
         """Take the signals; again after Ray has started, which takes SIGTERM for itself."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before.setdefault(number, signal.getsignal(number))
-                signal.signal(number, self._ask)
+                signal.signal(number, self._on_signal)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked.set()
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.ask()
         signal.signal(number, self._before[number])
 
     def __enter__(self) -> _StopSignals:

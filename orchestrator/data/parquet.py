@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+from pyarrow import fs
 
 from orchestrator.errors import DataError, JobError, did_you_mean
+from orchestrator.objects import Objects, is_uri, reason
 
 BUNDLED = Path(__file__).parent / "datasets"
 
@@ -31,9 +33,11 @@ def open_dataset(path: str, key: str = "data.path") -> ds.Dataset:
         JobError: There is nothing at `path`.
         DataError: What is there is not Parquet, or cannot be read.
     """
-    source = _source(path, key)
+    filesystem, source, base = _at_uri(path, key) if is_uri(path) else _local(path, key)
     try:
-        dataset = ds.dataset(source, format="parquet", partitioning="hive", partition_base_dir=_base(path, source))
+        dataset = ds.dataset(
+            source, format="parquet", filesystem=filesystem, partitioning="hive", partition_base_dir=base
+        )
         if isinstance(dataset, ds.FileSystemDataset) and not dataset.files:
             raise DataError(f"{key}: {path} holds no Parquet file; expected at least one")
         return _with_all_columns(dataset)
@@ -146,8 +150,6 @@ def _source(path: str, key: str) -> str | list[str]:
         if name not in known:
             raise JobError(f"{key}: no dataset {name!r} comes with the package.{did_you_mean(name, known)}")
         return str(BUNDLED / f"{name}.parquet")
-    if "://" in path:
-        return path
     if not os.path.exists(path) and glob.has_magic(path):
         files = sorted(f for f in glob.glob(path, recursive=True) if Path(f).is_file())
         if not files:
@@ -162,12 +164,33 @@ def _source(path: str, key: str) -> str | list[str]:
     return path
 
 
+def _at_uri(path: str, key: str) -> tuple[fs.FileSystem, str, str]:
+    """Return a URI's file system, its path there, and the folder below which `key=value` folders are partitions."""
+    found = Objects.at(path, key)
+    try:
+        info = found.filesystem.get_file_info(found.root)
+    except OSError as error:
+        raise DataError(f"{key}: {path} cannot be read: {reason(error)}") from None
+    if info.type == fs.FileType.NotFound:
+        globs = "; globs are for local paths" if glob.has_magic(found.root) else ""
+        raise JobError(f"{key}: {path} does not exist; expected a Parquet file or directory{globs}")
+    if info.is_file and info.size == 0:
+        raise DataError(f"{key}: {path} is empty (0 bytes); expected a Parquet file")
+    return found.filesystem, found.root, found.root.rpartition("/")[0] if info.is_file else found.root
+
+
+def _local(path: str, key: str) -> tuple[None, str | list[str], str | None]:
+    """Return the same of a path on this machine."""
+    source = _source(path, key)
+    return None, source, _base(path, source)
+
+
 def _base(path: str, source: str | list[str]) -> str | None:
     """Return the folder below which `key=value` folders are partitions; those above the dataset are none of its."""
     if isinstance(source, list):
         fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(path).parts)
         return str(Path(*fixed))
-    return None if "://" in source or Path(source).is_dir() else str(Path(source).parent)
+    return None if Path(source).is_dir() else str(Path(source).parent)
 
 
 def _unreadable(path: str, key: str, error: BaseException) -> DataError:

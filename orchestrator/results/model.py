@@ -16,12 +16,13 @@ import pyarrow as pa
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
-from orchestrator import families
+from orchestrator import families, remote
 from orchestrator.data.encode import Signature, encode
 from orchestrator.data.load import TestSet, TrainingSet
 from orchestrator.errors import DataError, JobError, did_you_mean
 from orchestrator.families.base import Engine, Failure, Family, Fitted, UnitOutput, WorkUnit, mean_and_std
 from orchestrator.families.limits import one_thread
+from orchestrator.objects import is_uri
 
 SIGNATURE_FILE, CARD_FILE = "signature.json", "README.md"
 
@@ -203,13 +204,13 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
-        """Load from a run's `best/`. Nothing that the files hold is run: families make known types alone.
+        """Load from a run's `best/`, or its URI. Nothing that the files hold is run: families make known types alone.
 
         Raises:
             JobError: There is no model at `folder`, or it is of a family that is not known.
             DataError: The file is damaged, or holds types that are not known to be harmless.
         """
-        folder = Path(folder)
+        folder = remote.folder(str(folder)) if is_uri(folder) else Path(folder)
         try:
             described = json.loads((folder / SIGNATURE_FILE).read_text(encoding="utf-8"))
             signature = Signature.from_dict(described["signature"])
