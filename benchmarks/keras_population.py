@@ -28,8 +28,7 @@ are made up, and rows that need other data are left out. The verdicts compare wi
 no peer refits a model. Starting Ray and importing TensorFlow in its workers, once, is apart.
 
 CPU seconds, of a peer's process and of the orchestrator's driver and workers, say more where the machine is busy. It
-had better not be: Ray starts its workers with a niceness of 15, so that beside other work the orchestrator and Ray Tune
-get less of the CPUs than `fit` and KerasTuner do.
+had better not be, though Ray's workers have the priority of the driver here (Ray's own default is a niceness of 15).
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ import orchestrator
 from orchestrator import Data, Job, Range, Search, Validation, families, ledger
 from orchestrator.compose import Prepared, prepare
 from orchestrator.families.base import Answer, Shape
-from orchestrator.families.networks.structure import in_lanes, member
+from orchestrator.families.networks.structure import in_lanes
 from orchestrator.space import Space, dimensions
 
 SEED, FOLDS = 42, 5
@@ -284,9 +283,11 @@ def ours(job: Job, folder: Path) -> Ours:
     family: Any = families.find(job.searches[0].family)
     batches = [record for record in records if isinstance(record, ledger.BatchProposed)]
     trials = []
+    prepared = prepare(job)
+    plan = family.plan(prepared.job.searches[0].space, prepared.shape, exhaustive=False)
     for number, params in ((batch.batch, params) for batch in batches for params in batch.proposals):
         settings = family.settings(params, "classification")
-        told = [answers.get(member(family.name, settings, fold).name) for fold in range(FOLDS)]
+        told = [answers.get(name) for name in plan.answers_of(params)]
         if all(isinstance(one, Answer) for one in told):
             trials.append(Trial(settings, number, tuple(one.score for one in told)))
     return Ours(run_s, cpu_s, session["search_s"], worked_s, tuple(trials))
