@@ -46,8 +46,8 @@ class Executor(Protocol):
             JobError: The job's resources ask for what is not there.
         """
 
-    def capacity(self) -> int:
-        """Return how many units to keep submitted so that no worker waits."""
+    def capacity(self, engine: Engine) -> int:
+        """Return how many units of an engine to keep submitted so that no worker waits."""
 
     def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle], *, is_limited: bool = True) -> None:
         """Start a unit.

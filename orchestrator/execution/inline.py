@@ -45,11 +45,11 @@ class InlineExecutor:
 
     def _process(self) -> WorkerProcess:
         if self._worker is None:
-            has_gpu = uses_gpu(self._resources, n_gpus_here(), "this machine")
+            has_gpu = uses_gpu(self._resources, n_gpus_here() > 0, "this machine")
             self._worker = WorkerProcess(tensorflow_environment(self._resources, has_gpu=has_gpu))
         return self._worker
 
-    def capacity(self) -> int:
+    def capacity(self, engine: Engine) -> int:
         """Return 1: a second unit would only wait."""
         return 1
 

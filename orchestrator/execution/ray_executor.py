@@ -8,8 +8,10 @@ import os
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -25,6 +27,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # 15 is Ray's default: beside
 import ray
 import ray._private.worker
 import ray.exceptions
+from ray.core.generated import autoscaler_pb2
 from ray.experimental import internal_kv
 
 from orchestrator.errors import Interrupted, JobError, RunError
@@ -32,6 +35,9 @@ from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import NOTE_EVERY_S, Completion, Handle, overran, run_unit, set_up, sparing
 from orchestrator.execution.environment import tensorflow_environment, uses_gpu
 from orchestrator.execution.memory import MemoryWatch
+from orchestrator.execution.nodes import Demand, Nodes, node_types
+from orchestrator.execution.stragglers import Stragglers
+from orchestrator.execution.versions import differences, versions
 from orchestrator.families.base import Engine, Failure, UnitOutput, WorkUnit
 from orchestrator.job import Resources
 
@@ -39,7 +45,11 @@ RETRIES_OF_LOST_WORKERS = 10
 UNITS_AHEAD = 4
 """How many units wait at a worker beside the one it computes, so that small ones leave it no pause."""
 RECOUNT_S = 5.0
-"""How often the cluster is asked how many CPUs it has."""
+"""How often the cluster is asked what nodes it has."""
+JOIN_WITHIN_S = 120.0
+"""How long a node that the job needs may be missing, where nothing tells whether one will come."""
+LOOK_S = 1.0
+"""How often slow units are looked for."""
 LINGER_S = 2.0
 """How long a process lives on after a unit overran in it: time for the outcome to leave."""
 MAX_CALLS = 2**31 - 1
@@ -57,19 +67,48 @@ _LOST = (
 )
 
 
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Misfit:
+    """Why a worker's process must not compute for this driver."""
+
+    problem: str
+
+
+@dataclass(slots=True)
+class _Submitted:
+    """A unit that was sent to Ray: how it is sent, and its attempts, each an outcome and a payload that will be."""
+
+    unit: WorkUnit
+    send: Callable[..., tuple[ray.ObjectRef, ray.ObjectRef]]
+    began: float
+    attempts: list[tuple[ray.ObjectRef, ray.ObjectRef]]
+
+
 def _execute(
-    unit: WorkUnit, data: Any, timeout_s: float | None, note_key: str | None, *inputs: Any
-) -> tuple[UnitOutput | Failure, Any]:
+    unit: WorkUnit,
+    data: Any,
+    timeout_s: float | None,
+    note_key: str | None,
+    expected: tuple[tuple[str, str], ...],
+    *inputs: Any,
+) -> tuple[tuple[UnitOutput | Failure | _Misfit, float], Any]:
+    if problem := differences(expected):
+        return (_Misfit(f"the worker on {ray.util.get_node_ip_address()} has {problem}"), 0.0), None
     if note_key is not None and _memory().has_grown():
         _leave()
+    began = time.perf_counter()
     outcome = run_unit(unit, data, inputs, timeout_s, None if note_key is None else _noting(note_key))
     if overran(outcome):
         if note_key is not None:
             _leave()  # TensorFlow would trace the next unit beside a thread that may be tracing
         threading.Timer(LINGER_S, os._exit, (0,)).start()  # the thread that overran ends with its process
+    seconds = time.perf_counter() - began
     if isinstance(outcome, Failure):
-        return outcome, None
-    return UnitOutput(outcome.answers), outcome.payload
+        return (outcome, seconds), None
+    return (UnitOutput(outcome.answers), seconds), outcome.payload
 
 
 def _prepare(engine: Engine) -> None:
@@ -121,10 +160,16 @@ class RayExecutor:
         if self._owns_ray:
             _connect(address, n_cpus)
             _quiet(True)
-        self._n_cpus = 1
-        self._counted_until = 0.0
+        self._known_nodes = Nodes(())
+        self._counted_at = -math.inf
         self._tasks: dict[Engine, Any] = {}
-        self._running: dict[ray.ObjectRef, tuple[str, ray.ObjectRef]] = {}
+        self._demands: dict[Engine, Demand] = {}
+        self._running: dict[str, _Submitted] = {}
+        self._unit_of: dict[ray.ObjectRef, str] = {}
+        self._n_running: Counter[Engine] = Counter()
+        self._missing_since: dict[Engine, float] = {}
+        self._stragglers = Stragglers()
+        self._looked_at = self._busy_at = -math.inf
         self._key = uuid.uuid4().hex
         self._note_keys: dict[str, str] = {}
         self._notes: list[str] = []
@@ -133,20 +178,45 @@ class RayExecutor:
 
     def _options(self, engine: Engine) -> dict[str, Any]:
         """Return what tasks of an engine ask Ray for; those of one environment share their processes with no others."""
+        demand = self._demand(engine)
         if engine == "sklearn":
-            return {"num_cpus": 1}
-        has_gpu = uses_gpu(self._resources, ray.cluster_resources().get("GPU", 0), "the Ray cluster")
-        most = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-        if self._resources.threads > most:
-            raise JobError(
-                f"resources.threads: found {self._resources.threads}; expected at most a node's CPUs, {most:g}"
-            )
+            return {"num_cpus": demand.cpus}
         return {
-            "num_cpus": self._resources.threads,
-            "num_gpus": self._resources.gpu_fraction if has_gpu else 0,
+            "num_cpus": demand.cpus,
+            "num_gpus": demand.gpus,
             "max_calls": MAX_CALLS,
-            "runtime_env": {"env_vars": tensorflow_environment(self._resources, has_gpu=has_gpu)},
+            "runtime_env": {"env_vars": tensorflow_environment(self._resources, has_gpu=demand.gpus > 0)},
         }
+
+    def _demand(self, engine: Engine) -> Demand:
+        """Return what a unit of an engine takes.
+
+        Raises:
+            JobError: No node has it, and none that has may come.
+        """
+        if engine not in self._demands:
+            demand = Demand(1)
+            if engine == "tensorflow":
+                may_have = self._nodes().has("GPU") or (self._resources.device == "gpu" and _has_autoscaler())
+                has_gpu = uses_gpu(self._resources, may_have, "the Ray cluster")
+                demand = Demand(self._resources.threads, self._resources.gpu_fraction if has_gpu else 0.0)
+            if (self._owns_ray or self._nodes().may_come) and not self._nodes().n_at_most(demand):
+                raise self._impossible(demand)
+            self._demands[engine] = demand
+        return self._demands[engine]
+
+    def _impossible(self, demand: Demand) -> JobError:
+        if demand.cpus > 1:
+            most = self._nodes().most("CPU")
+            return JobError(f"resources.threads: found {demand.cpus:g}; expected at most a node's CPUs, {most:g}")
+        return JobError(f"resources: a work unit takes {demand}, and no node of the Ray cluster has that")
+
+    def _nodes(self) -> Nodes:
+        if time.monotonic() - self._counted_at > RECOUNT_S:
+            self._counted_at = time.monotonic()
+            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self._known_nodes = Nodes(alive, () if self._owns_ray else node_types())
+        return self._known_nodes
 
     def _task(self, engine: Engine) -> Any:
         if engine not in self._tasks:
@@ -159,7 +229,7 @@ class RayExecutor:
         """Start a process of TensorFlow for each that can compute at once; those of scikit-learn Ray starts itself."""
         if engine == "tensorflow":
             options = self._options(engine)
-            n_processes = min(self._count_cpus() // self._resources.threads, self._resources.max_concurrent or math.inf)
+            n_processes = min(self._nodes().n_now(self._demand(engine)), self._resources.max_concurrent or math.inf)
             task = ray.remote(max_retries=0, **options)(_prepare).options(name="orchestrator.prepare")
             self._warming = [task.remote(engine) for _ in range(int(n_processes))]
 
@@ -167,17 +237,16 @@ class RayExecutor:
         """Put a value into the object store."""
         return ray.put(value)
 
-    def capacity(self) -> int:
-        """Return how many units to keep submitted: what the cluster's CPUs compute, and some that wait."""
-        if self._resources.max_concurrent is not None:
-            return self._resources.max_concurrent
-        return self._count_cpus() * (1 + UNITS_AHEAD)  # a share of a GPU comes with a CPU, and is counted with it
+    def capacity(self, engine: Engine) -> int:
+        """Return how many units of an engine to keep submitted: what living nodes compute, and some that wait.
 
-    def _count_cpus(self) -> int:
-        if time.monotonic() > self._counted_until:
-            self._counted_until = time.monotonic() + RECOUNT_S
-            self._n_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        return self._n_cpus
+        Where more nodes may come, there are as many as all of them would compute, so that they are asked for.
+        """
+        if self._resources.max_concurrent is not None:
+            others = sum(n for other, n in self._n_running.items() if other != engine)
+            return self._resources.max_concurrent - others
+        nodes, demand = self._nodes(), self._demand(engine)
+        return max(1, nodes.n_now(demand) * (1 + UNITS_AHEAD), nodes.n_at_most(demand))
 
     def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle], *, is_limited: bool = True) -> None:
         """Start a unit as a task."""
@@ -185,38 +254,110 @@ class RayExecutor:
         note_key = None
         if unit.engine == "tensorflow":
             note_key = self._note_keys[unit.id] = f"{self._key}/{unit.id}"
-        outcome, payload = self._task(unit.engine).remote(unit, data, timeout_s, note_key, *inputs)
-        self._running[outcome] = (unit.id, payload)
+        task = self._task(unit.engine)
+
+        def send(**options: Any) -> tuple[ray.ObjectRef, ray.ObjectRef]:
+            sent = task.options(**options) if options else task
+            outcome, payload = sent.remote(unit, data, timeout_s, note_key, versions(), *inputs)
+            self._unit_of[outcome] = unit.id
+            return outcome, payload
+
+        self._running[unit.id] = _Submitted(unit, send, time.monotonic(), [])
+        self._running[unit.id].attempts.append(send())
+        self._n_running[unit.engine] += 1
 
     def completed(self, timeout_s: float) -> list[Completion]:
-        """Return the units whose tasks have ended."""
-        running = list(self._running)
+        """Return the units whose tasks have ended.
+
+        Raises:
+            RunError: No node can compute what waits, and none has come; or a node has other versions than this process.
+        """
+        running = list(self._unit_of)
         if not running:
             return []
         ready, _ = ray.wait(running, num_returns=1, timeout=timeout_s)
         if ready and len(running) > 1:
             ready, _ = ray.wait(running, num_returns=len(running), timeout=0)
-        return [self._completion(ref) for ref in ready]
+        found = [done for ref in ready if (done := self._completion(ref)) is not None]
+        if time.monotonic() - self._looked_at > LOOK_S:
+            self._looked_at = time.monotonic()
+            for engine in self._demands:
+                self._look_for_nodes(engine)
+                self._help_stragglers(engine)
+        return found
 
-    def _completion(self, ref: ray.ObjectRef) -> Completion:
-        unit_id, payload = self._running.pop(ref)
+    def _completion(self, ref: ray.ObjectRef) -> Completion | None:
+        """Return what a task gave; None for one whose unit another attempt has ended."""
+        unit_id = self._unit_of.pop(ref, None)
+        if unit_id is None:
+            return None
+        submitted = self._running[unit_id]
+        (payload,) = (payload for outcome, payload in submitted.attempts if outcome == ref)
+        outcome = self._outcome(ref, submitted)
+        submitted.attempts = [attempt for attempt in submitted.attempts if attempt[0] != ref]
+        if isinstance(outcome, Failure) and outcome.code in ("worker_lost", "ray_error") and submitted.attempts:
+            return None  # the other attempt goes on
+        for other, _ in submitted.attempts:
+            self._unit_of.pop(other, None)
+            ray.cancel(other, force=True)
+        del self._running[unit_id]
         self._note_keys.pop(unit_id, None)
-        try:
-            outcome = ray.get(ref)
-        except ray.exceptions.OutOfMemoryError:
-            outcome = Failure("out_of_memory", "the worker was ended because its node ran out of memory")
-        except _LOST:
-            outcome = Failure("worker_lost", f"the worker was lost, {RETRIES_OF_LOST_WORKERS + 1} times over")
-        except ray.exceptions.RayTaskError as error:
-            outcome = Failure.of(error.cause if isinstance(error.cause, Exception) else error)
-        except ray.exceptions.RayError as error:
-            outcome = Failure("ray_error", type(error).__name__)
+        self._n_running[submitted.unit.engine] -= 1
         return Completion(unit_id, outcome, payload)
 
+    def _outcome(self, ref: ray.ObjectRef, submitted: _Submitted) -> UnitOutput | Failure:
+        try:
+            outcome, seconds = ray.get(ref)
+        except ray.exceptions.OutOfMemoryError:
+            return Failure("out_of_memory", "the worker was ended because its node ran out of memory")
+        except _LOST:
+            return Failure("worker_lost", f"the worker was lost, {RETRIES_OF_LOST_WORKERS + 1} times over")
+        except ray.exceptions.RayTaskError as error:
+            return Failure.of(error.cause if isinstance(error.cause, Exception) else error)
+        except ray.exceptions.RayError as error:
+            return Failure("ray_error", type(error).__name__)
+        if isinstance(outcome, _Misfit):
+            raise RunError(f"{outcome.problem}; install the same lock file on every node, then resume")
+        self._stragglers.ended(type(submitted.unit).__name__, submitted.unit.cost, seconds)
+        return outcome  # type: ignore[no-any-return]
+
+    def _look_for_nodes(self, engine: Engine) -> None:
+        """Find out whether what waits can ever run; say what it waits for."""
+        demand, now = self._demands[engine], time.monotonic()
+        if not self._n_running[engine] or self._nodes().n_now(demand):
+            self._missing_since.pop(engine, None)
+            return
+        if engine not in self._missing_since:
+            self._missing_since[engine] = now
+            _LOG.warning("waiting for a node with %s", demand)
+        elif now - self._missing_since[engine] > JOIN_WITHIN_S and not (self._nodes().may_come or _has_autoscaler()):
+            raise RunError(
+                f"no node of the Ray cluster has {demand}, and none came within {JOIN_WITHIN_S:g} s; start one, or "
+                "change resources, then resume"
+            )
+
+    def _help_stragglers(self, engine: Engine) -> None:
+        """Give a unit that takes far longer than others of its kind to a second worker, if one has nothing to do.
+
+        How long a unit has computed is counted from when no unit had to wait for a worker any more.
+        """
+        now = time.monotonic()
+        running = [one for one in self._running.values() if one.unit.engine == engine]
+        n_idle = self._nodes().n_now(self._demands[engine]) - sum(len(one.attempts) for one in running)
+        if n_idle < 0:
+            self._busy_at = now
+        for one in running:
+            age = now - max(one.began, self._busy_at)
+            is_alone = len(one.attempts) == 1
+            if n_idle > 0 and is_alone and self._stragglers.is_one(type(one.unit).__name__, one.unit.cost, age):
+                one.attempts.append(one.send(scheduling_strategy="SPREAD"))
+                n_idle -= 1
+
     def notes(self) -> Sequence[str]:
-        """Return what those few units of TensorFlow that were submitted first told last."""
-        if not self._note_keys:
-            return []
+        """Return what units wait for, and what those few of TensorFlow that were submitted first told last."""
+        waiting = [f"waiting for a node with {self._demands[engine]}" for engine in self._missing_since]
+        if waiting or not self._note_keys:
+            return waiting
         if time.monotonic() - self._read_notes_at > NOTE_EVERY_S:
             self._read_notes_at = time.monotonic()
             keys = list(self._note_keys.values())[:N_NOTES]
@@ -230,9 +371,14 @@ class RayExecutor:
 
     def abandon(self) -> None:
         """Cancel what waits and what runs."""
-        for ref in self._running:
+        for ref in self._unit_of:
             ray.cancel(ref, force=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._unit_of.clear()
         self._running.clear()
+        self._n_running.clear()
         self._note_keys.clear()
 
     def close(self) -> None:
@@ -241,9 +387,21 @@ class RayExecutor:
             self.abandon()
             internal_kv._internal_kv_del(self._key, del_by_prefix=True, namespace=NOTES)
             return
-        self._running.clear()
+        self._forget()
         ray.shutdown()
         _quiet(False)
+
+
+def _has_autoscaler() -> bool:
+    """Tell whether an autoscaler watches over the cluster, and has not said that it cannot give what is waited for."""
+    if internal_kv._internal_kv_get("__autoscaling_status"):  # of the first version
+        return True
+    with suppress(Exception):
+        status = autoscaler_pb2.GetClusterStatusReply()
+        status.ParseFromString(ray._private.worker.global_worker.gcs_client.get_cluster_status())
+        state = status.autoscaling_state
+        return state.autoscaler_state_version > 0 and not state.infeasible_resource_requests
+    return False
 
 
 def _quiet(is_quiet: bool) -> None:

@@ -108,9 +108,10 @@ class SearchLoop:
         """Let searches propose, make the proposals durable, and plan them, until work is at hand."""
         while self._reason_to_leave_off() is None:
             proposed: list[Record] = []
-            n_slots = self._executor.capacity()
             for state in self._states:
-                if state.may_propose(n_slots) and self._work.n_ready <= 4 * n_slots:
+                engine = state.spec.family.engine
+                n_slots = self._executor.capacity(engine)
+                if state.may_propose(n_slots) and self._work.n_ready(engine) <= 4 * n_slots:
                     batch = state.propose()
                     proposed += [batch] if batch is not None else []
             self._ledger.append(proposed)
@@ -118,10 +119,11 @@ class SearchLoop:
                 return
 
     def _submit(self) -> None:
-        n_slots = self._executor.capacity()
-        while self._work.n_ready and self._work.n_submitted < n_slots:
-            unit, inputs = self._work.next_ready()
-            self._executor.submit(unit, self._data, inputs)
+        for engine in self._work.engines:
+            n_slots = self._executor.capacity(engine)
+            while self._work.n_ready(engine) and self._work.n_submitted_of(engine) < n_slots:
+                unit, inputs = self._work.next_ready(engine)
+                self._executor.submit(unit, self._data, inputs)
 
     def _take_in(self, completions: Sequence[Completion]) -> None:
         """Make outcomes durable, then tell them."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.execution.base import Handle
-from orchestrator.families.base import Answer, Failure, Plan, WorkUnit
+from orchestrator.families.base import Answer, Engine, Failure, Plan, WorkUnit
 from orchestrator.space import Params
 
 Outcome = Answer | Failure
@@ -35,7 +35,8 @@ class WorkPlan:
 
     Answers are known by name. A wanted answer that is neither known nor on its way brings a unit; a unit that needs
     others waits for their payloads. Units that can start leave in the order of their cost, costly ones first, and
-    before them those whose needs have just been met, so that payloads do not pile up.
+    before them those whose needs have just been met, so that payloads do not pile up. Each engine has an order of its
+    own, since its workers may be machines that no other engine's units go to.
 
     Payloads of units that keep them stay at hand: of preparations, which give no answers, the last MOST_PREPARED; of a
     rung until its group is released. A rung's unit that failed, was split or has been released leaves nothing to go on
@@ -46,11 +47,12 @@ class WorkPlan:
         self.answers = answers
         self._on_the_way: set[str] = set()
         self._under_way: set[str] = set()
-        self._ready: list[tuple[float, int, WorkUnit, list[Handle]]] = []
+        self._ready: dict[Engine, list[tuple[float, int, WorkUnit, list[Handle]]]] = {}
         self._order = itertools.count()
         self._waiting: dict[str, _Waiting] = {}
         self._needed_by: dict[str, list[str]] = {}
         self._submitted: dict[str, tuple[WorkUnit, list[Handle]]] = {}
+        self._n_submitted: Counter[Engine] = Counter()
         self._kept: dict[str, Handle] = {}
         self._prepared: OrderedDict[str, None] = OrderedDict()
         self._group_of: dict[str, Hashable] = {}
@@ -58,14 +60,22 @@ class WorkPlan:
         self._tried_again: set[str] = set()
 
     @property
-    def n_ready(self) -> int:
-        """How many units could start now."""
-        return len(self._ready)
+    def engines(self) -> list[Engine]:
+        """The engines of the units that could start now, in a fixed order."""
+        return sorted(engine for engine, ready in self._ready.items() if ready)
+
+    def n_ready(self, engine: Engine) -> int:
+        """Return how many units of an engine could start now."""
+        return len(self._ready.get(engine, ()))
 
     @property
     def n_submitted(self) -> int:
         """How many units have started and not ended."""
         return len(self._submitted)
+
+    def n_submitted_of(self, engine: Engine) -> int:
+        """Return how many units of an engine have started and not ended."""
+        return self._n_submitted[engine]
 
     @property
     def n_kept(self) -> int:
@@ -134,12 +144,14 @@ class WorkPlan:
 
     def _push(self, rank: float, met: _Waiting) -> None:
         inputs = [met.payloads[need.id] for need in met.unit.needs]
-        heapq.heappush(self._ready, (rank, next(self._order), met.unit, inputs))
+        ready = self._ready.setdefault(met.unit.engine, [])
+        heapq.heappush(ready, (rank, next(self._order), met.unit, inputs))
 
-    def next_ready(self) -> tuple[WorkUnit, list[Handle]]:
-        """Take the unit to start next, with the payloads that it needs."""
-        _, _, unit, inputs = heapq.heappop(self._ready)
+    def next_ready(self, engine: Engine) -> tuple[WorkUnit, list[Handle]]:
+        """Take the unit of an engine to start next, with the payloads that it needs."""
+        _, _, unit, inputs = heapq.heappop(self._ready[engine])
         self._submitted[unit.id] = unit, inputs
+        self._n_submitted[engine] += 1
         return unit, inputs
 
     def finish(self, unit_id: str, given: Given, payload: Handle) -> list[tuple[WorkUnit, Given]]:
@@ -150,6 +162,7 @@ class WorkPlan:
             failed. None where it runs again, in halves or without a payload that was lost.
         """
         unit, inputs = self._submitted.pop(unit_id)
+        self._n_submitted[unit.engine] -= 1
         self._under_way.discard(unit_id)
         if isinstance(given, Failure):
             if self._runs_otherwise(unit, inputs, given):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.search.study import Proposer  # Optuna, which a grid can do without
 
 OPEN_TRIALS = 1024
-"""Trials that a search without barriers keeps asked for ahead of their results."""
+"""Trials that a search without barriers keeps asked for ahead of their results; more where more units run at once."""
 EMPTY_BATCHES = 20
 """After so many batches of nothing but duplicates a sampler is taken to have no more to say."""
 
@@ -132,7 +132,7 @@ class SearchState:
             return False
         if self.spec.is_async:
             return self.n_open < n_slots
-        return self.n_open == 0 if self.spec.looks_back else self.n_open < OPEN_TRIALS
+        return self.n_open == 0 if self.spec.looks_back else self.n_open < max(OPEN_TRIALS, n_slots)
 
     def propose(self) -> BatchProposed | None:
         """Return the next batch of distinct new trials, already remembered, or None where there are no more."""

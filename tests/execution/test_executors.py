@@ -194,7 +194,7 @@ def test_each_of_many_units_ends_once(make: Make) -> None:
 
 def test_nothing_ends_where_nothing_was_submitted(make: Make) -> None:
     executor = make()
-    assert executor.capacity() >= 1
+    assert executor.capacity("sklearn") >= 1
     assert executor.completed(0.0) == []
 
 
@@ -341,8 +341,8 @@ def test_payload_that_cannot_travel_fails_the_unit_that_needs_it(make_ray: Make)
 
 
 def test_ray_is_given_as_many_units_as_the_job_allows(make_ray: Make) -> None:
-    assert make_ray(resources=Resources(max_concurrent=3)).capacity() == 3
-    assert make_ray().capacity() == 2 * (1 + ray_executor.UNITS_AHEAD)
+    assert make_ray(resources=Resources(max_concurrent=3)).capacity("sklearn") == 3
+    assert make_ray().capacity("sklearn") == 2 * (1 + ray_executor.UNITS_AHEAD)
 
 
 def test_executor_leaves_a_ray_that_it_did_not_start(make_ray: Make) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.compose import answers_of
 from orchestrator.execution.base import Completion, Handle, run_unit
 from orchestrator.families import base as units
-from orchestrator.families.base import Answer, Failure, UnitOutput, WorkUnit
+from orchestrator.families.base import Answer, Engine, Failure, UnitOutput, WorkUnit
 from orchestrator.ledger import BatchProposed, Ledger, UnitFailed, UnitFinished, read
 from orchestrator.search.loop import Ending, Progress, SearchLoop
 from orchestrator.search.state import Generation, SearchSpec, SearchState, allocate
@@ -152,7 +152,7 @@ class Clockwork:
     def share(self, value: object) -> Handle:
         return value
 
-    def capacity(self) -> int:
+    def capacity(self, engine: Engine) -> int:
         return self._n_slots
 
     def submit(self, unit: WorkUnit, data: Handle, inputs: Sequence[Handle]) -> None:

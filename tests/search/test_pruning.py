@@ -347,7 +347,7 @@ def test_payloads_that_are_lost_with_a_worker_cost_no_trial(tmp_path: Path) -> N
 
 def ended(work: WorkPlan, answers: Any = None) -> WorkUnit:
     """End the next unit, with 0 for each of its answers unless told otherwise."""
-    unit, _ = work.next_ready()
+    unit, _ = work.next_ready("sklearn")
     given = dict.fromkeys(unit.answers, Answer(0.0, 0.0, 0.0)) if answers is None else answers
     work.finish(unit.id, given, f"payload of {unit.id}")
     return unit
@@ -365,7 +365,7 @@ def test_kept_payload_goes_to_units_that_come_later_without_being_computed_again
     first = ended(work)
     work.want(plan, asked(plan, 0.2, epochs=3), 3, "second")
     work.release("first")
-    unit, inputs = work.next_ready()
+    unit, inputs = work.next_ready("sklearn")
     assert inputs == ["payload of prepare/a", f"payload of {first.id}"]
     assert work.n_kept == 1
     assert work.finish(unit.id, Failure("timeout", "over 1 s"), None)
@@ -380,8 +380,8 @@ def test_rung_whose_payload_is_gone_is_not_computed_again(lost: str) -> None:
     ended(work, Failure("timeout", "over 1 s") if lost == "failed" else None)
     work.release("first")
     work.want(plan, asked(plan, 0.1), None, "end")
-    assert work.n_ready == 1
-    unit, inputs = work.next_ready()
+    assert work.n_ready("sklearn") == 1
+    unit, inputs = work.next_ready("sklearn")
     assert isinstance(unit, EndUnit)
     assert inputs == ["payload of prepare/a", None]
 
@@ -393,14 +393,14 @@ def test_halves_get_what_the_whole_had_and_who_needs_the_whole_begins_at_the_beg
     first = ended(work)
     work.want(plan, asked(plan, 0.1, 0.2, epochs=3), 3, "second")
     work.release("first")
-    whole, had = work.next_ready()
+    whole, had = work.next_ready("sklearn")
     assert had == ["payload of prepare/a", f"payload of {first.id}"]
     assert work.finish(whole.id, Failure("out_of_memory", "MemoryError"), None) == []
-    halves = [work.next_ready(), work.next_ready()]
+    halves = [work.next_ready("sklearn"), work.next_ready("sklearn")]
     assert [inputs for _, inputs in halves] == [had, had]
     assert [name for half, _ in halves for name in half.answers] == list(whole.answers)
     work.want(plan, asked(plan, 0.1), None, "end")
-    assert work.next_ready()[1] == ["payload of prepare/a", None]
+    assert work.next_ready("sklearn")[1] == ["payload of prepare/a", None]
 
 
 def test_failed_rung_leaves_the_payload_out_for_a_unit_that_waits_for_it() -> None:
@@ -409,7 +409,7 @@ def test_failed_rung_leaves_the_payload_out_for_a_unit_that_waits_for_it() -> No
     work.want(plan, asked(plan, 0.1, epochs=3), 3, "second")
     ended(work)
     ended(work, Failure("timeout", "over 1 s"))
-    assert work.next_ready()[1] == ["payload of prepare/a", None]
+    assert work.next_ready("sklearn")[1] == ["payload of prepare/a", None]
 
 
 def test_preparation_that_fails_fails_those_that_wait_for_it_and_is_tried_again_for_others() -> None:
@@ -417,7 +417,7 @@ def test_preparation_that_fails_fails_those_that_wait_for_it_and_is_tried_again_
     wanted = asked(plan, 0.1, 0.2)
     work.want(plan, wanted)
     assert isinstance(ended(work, Failure("raised", "no words")), Preparation)
-    assert work.n_ready == 0
+    assert work.n_ready("sklearn") == 0
     assert {work.answers[name] for _, names in wanted for name in names} == {Failure("raised", "no words")}
     work.want(plan, asked(plan, 0.3))
     assert isinstance(ended(work), Preparation)

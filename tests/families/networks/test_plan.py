@@ -34,7 +34,7 @@ class Oracle:
         self._submitted: list[Any] = []
         self.units: list[Any] = []
 
-    def capacity(self) -> int:
+    def capacity(self, engine: Any) -> int:
         return self._n_slots
 
     def submit(self, unit: Any, data: Any, inputs: Sequence[Any]) -> None:

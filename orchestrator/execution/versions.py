@@ -1,0 +1,32 @@
+"""Versions that results depend on: the same in every process of a run, or the run is refused."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from importlib import metadata
+
+from orchestrator.version import __version__
+
+PACKAGES = ("ray", "numpy", "scipy", "scikit-learn", "pyarrow", "tensorflow", "keras")
+
+
+@cache
+def versions() -> tuple[tuple[str, str], ...]:
+    """Return the versions in this process, by name."""
+    found = [("orchestrator", __version__), ("Python", platform.python_version())]
+    for name in PACKAGES:
+        try:
+            found.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            found.append((name, "none"))
+    return tuple(found)
+
+
+@cache
+def differences(expected: tuple[tuple[str, str], ...]) -> str | None:
+    """Return how this process differs from another one in words; None where it does not."""
+    here = dict(versions())
+    other = [f"{name} {here.get(name, 'none')} (the driver has {wanted})" for name, wanted in expected]
+    changed = [text for text, (name, wanted) in zip(other, expected, strict=True) if here.get(name, "none") != wanted]
+    return ", ".join(changed) or None
