@@ -1,4 +1,4 @@
-"""What the executor on Ray does where nodes are missing, workers are slow or differ, and two engines share a cluster."""
+"""What the executor on Ray does where nodes are missing, and where workers are slow or have other versions."""
 
 import os
 import sys
