@@ -27,7 +27,6 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # 15 is Ray's default: beside
 import ray
 import ray._private.worker
 import ray.exceptions
-from ray.core.generated import autoscaler_pb2
 from ray.experimental import internal_kv
 
 from orchestrator.errors import Interrupted, JobError, RunError
@@ -46,8 +45,6 @@ UNITS_AHEAD = 4
 """How many units wait at a worker beside the one it computes, so that small ones leave it no pause."""
 RECOUNT_S = 5.0
 """How often the cluster is asked what nodes it has."""
-JOIN_WITHIN_S = 120.0
-"""How long a node that the job needs may be missing, where nothing tells whether one will come."""
 LOOK_S = 1.0
 """How often slow units are looked for."""
 LINGER_S = 2.0
@@ -77,14 +74,18 @@ class _Misfit:
     problem: str
 
 
+Attempt = tuple[Any, Any]
+"""References to the outcome and to the payload that a task will give."""
+
+
 @dataclass(slots=True)
 class _Submitted:
-    """A unit that was sent to Ray: how it is sent, and its attempts, each an outcome and a payload that will be."""
+    """A unit that was sent to Ray: what sends it once more, when it was sent first, and its attempts."""
 
     unit: WorkUnit
-    send: Callable[..., tuple[ray.ObjectRef, ray.ObjectRef]]
+    again: Callable[[], Attempt]
     began: float
-    attempts: list[tuple[ray.ObjectRef, ray.ObjectRef]]
+    attempts: list[Attempt]
 
 
 def _execute(
@@ -162,7 +163,7 @@ class RayExecutor:
             _quiet(True)
         self._known_nodes = Nodes(())
         self._counted_at = -math.inf
-        self._tasks: dict[Engine, Any] = {}
+        self._tasks: dict[Engine, tuple[Any, Any]] = {}
         self._demands: dict[Engine, Demand] = {}
         self._running: dict[str, _Submitted] = {}
         self._unit_of: dict[ray.ObjectRef, str] = {}
@@ -197,8 +198,8 @@ class RayExecutor:
         if engine not in self._demands:
             demand = Demand(1)
             if engine == "tensorflow":
-                may_have = self._nodes().has("GPU") or (self._resources.device == "gpu" and _has_autoscaler())
-                has_gpu = uses_gpu(self._resources, may_have, "the Ray cluster")
+                may_come = self._resources.device == "gpu" and not self._owns_ray and not self._nodes().may_come
+                has_gpu = uses_gpu(self._resources, may_come or self._nodes().has("GPU"), "the Ray cluster")
                 demand = Demand(self._resources.threads, self._resources.gpu_fraction if has_gpu else 0.0)
             if (self._owns_ray or self._nodes().may_come) and not self._nodes().n_at_most(demand):
                 raise self._impossible(demand)
@@ -218,11 +219,13 @@ class RayExecutor:
             self._known_nodes = Nodes(alive, () if self._owns_ray else node_types())
         return self._known_nodes
 
-    def _task(self, engine: Engine) -> Any:
+    def _task(self, engine: Engine) -> tuple[Any, Any]:
+        """Return the task of an engine's units, and the same for their second attempts, which go to any other node."""
         if engine not in self._tasks:
             options = {"num_returns": 2, "max_retries": RETRIES_OF_LOST_WORKERS, **self._options(engine)}
             task = ray.remote(**options)(_execute)
-            self._tasks[engine] = task.options(name="orchestrator.unit", enable_task_events=False)
+            named = {"name": "orchestrator.unit", "enable_task_events": False}
+            self._tasks[engine] = task.options(**named), task.options(**named, scheduling_strategy="SPREAD")
         return self._tasks[engine]
 
     def prewarm(self, engine: Engine) -> None:
@@ -254,17 +257,16 @@ class RayExecutor:
         note_key = None
         if unit.engine == "tensorflow":
             note_key = self._note_keys[unit.id] = f"{self._key}/{unit.id}"
-        task = self._task(unit.engine)
-
-        def send(**options: Any) -> tuple[ray.ObjectRef, ray.ObjectRef]:
-            sent = task.options(**options) if options else task
-            outcome, payload = sent.remote(unit, data, timeout_s, note_key, versions(), *inputs)
-            self._unit_of[outcome] = unit.id
-            return outcome, payload
-
-        self._running[unit.id] = _Submitted(unit, send, time.monotonic(), [])
-        self._running[unit.id].attempts.append(send())
+        usual, elsewhere = self._task(unit.engine)
+        arguments = unit, data, timeout_s, note_key, versions(), *inputs
+        submitted = _Submitted(unit, lambda: elsewhere.remote(*arguments), time.monotonic(), [])
+        self._running[unit.id] = submitted
         self._n_running[unit.engine] += 1
+        self._attempt(submitted, usual.remote(*arguments))
+
+    def _attempt(self, submitted: _Submitted, attempt: Attempt) -> None:
+        submitted.attempts.append(attempt)
+        self._unit_of[attempt[0]] = submitted.unit.id
 
     def completed(self, timeout_s: float) -> list[Completion]:
         """Return the units whose tasks have ended.
@@ -330,10 +332,10 @@ class RayExecutor:
         if engine not in self._missing_since:
             self._missing_since[engine] = now
             _LOG.warning("waiting for a node with %s", demand)
-        elif now - self._missing_since[engine] > JOIN_WITHIN_S and not (self._nodes().may_come or _has_autoscaler()):
+        elif not self._nodes().may_come and now - self._missing_since[engine] > self._resources.join_within_s:
             raise RunError(
-                f"no node of the Ray cluster has {demand}, and none came within {JOIN_WITHIN_S:g} s; start one, or "
-                "change resources, then resume"
+                f"no node of the Ray cluster has {demand}, and none came within {self._resources.join_within_s:g} s "
+                "(resources.join_within_s); start one, or change resources, then resume"
             )
 
     def _help_stragglers(self, engine: Engine) -> None:
@@ -350,7 +352,7 @@ class RayExecutor:
             age = now - max(one.began, self._busy_at)
             is_alone = len(one.attempts) == 1
             if n_idle > 0 and is_alone and self._stragglers.is_one(type(one.unit).__name__, one.unit.cost, age):
-                one.attempts.append(one.send(scheduling_strategy="SPREAD"))
+                self._attempt(one, one.again())
                 n_idle -= 1
 
     def notes(self) -> Sequence[str]:
@@ -390,18 +392,6 @@ class RayExecutor:
         self._forget()
         ray.shutdown()
         _quiet(False)
-
-
-def _has_autoscaler() -> bool:
-    """Tell whether an autoscaler watches over the cluster, and has not said that it cannot give what is waited for."""
-    if internal_kv._internal_kv_get("__autoscaling_status"):  # of the first version
-        return True
-    with suppress(Exception):
-        status = autoscaler_pb2.GetClusterStatusReply()
-        status.ParseFromString(ray._private.worker.global_worker.gcs_client.get_cluster_status())
-        state = status.autoscaling_state
-        return state.autoscaler_state_version > 0 and not state.infeasible_resource_requests
-    return False
 
 
 def _quiet(is_quiet: bool) -> None:

@@ -90,11 +90,9 @@ def test_units_wait_for_a_node_that_comes_later_and_it_is_said(
 
 @pytest.mark.slow
 def test_units_that_no_node_can_ever_compute_end_the_run_and_say_what_is_missing(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
 ) -> None:
-    monkeypatch.setattr(ray_executor, "RECOUNT_S", 0.2)
-    monkeypatch.setattr(ray_executor, "JOIN_WITHIN_S", 2.0)
-    executor = RayExecutor()
+    executor = RayExecutor(resources=Resources(join_within_s=2.0))
     executor.submit(Work("one"), executor.share(None), [])
     with pytest.raises(RunError, match=r"no node of the Ray cluster has 1 CPU, and none came within 2 s"):
         until(executor, 1)
