@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,11 +80,10 @@ Attempt = tuple[Any, Any]
 
 @dataclass(slots=True)
 class _Submitted:
-    """A unit that was sent to Ray: what sends it once more, when it was sent first, and its attempts."""
+    """A unit that was sent to Ray: what sends it once more, and its attempts."""
 
     unit: WorkUnit
     again: Callable[[], Attempt]
-    began: float
     attempts: list[Attempt]
 
 
@@ -169,8 +168,8 @@ class RayExecutor:
         self._unit_of: dict[ray.ObjectRef, str] = {}
         self._n_running: Counter[Engine] = Counter()
         self._missing_since: dict[Engine, float] = {}
-        self._stragglers = Stragglers()
-        self._looked_at = self._busy_at = -math.inf
+        self._stragglers: dict[Engine, Stragglers] = defaultdict(Stragglers)
+        self._looked_at = -math.inf
         self._key = uuid.uuid4().hex
         self._note_keys: dict[str, str] = {}
         self._notes: list[str] = []
@@ -259,8 +258,9 @@ class RayExecutor:
             note_key = self._note_keys[unit.id] = f"{self._key}/{unit.id}"
         usual, elsewhere = self._task(unit.engine)
         arguments = unit, data, timeout_s, note_key, versions(), *inputs
-        submitted = _Submitted(unit, lambda: elsewhere.remote(*arguments), time.monotonic(), [])
+        submitted = _Submitted(unit, lambda: elsewhere.remote(*arguments), [])
         self._running[unit.id] = submitted
+        self._stragglers[unit.engine].submitted(unit.id, type(unit).__name__, unit.cost)
         self._n_running[unit.engine] += 1
         self._attempt(submitted, usual.remote(*arguments))
 
@@ -303,6 +303,7 @@ class RayExecutor:
             self._unit_of.pop(other, None)
             ray.cancel(other, force=True)
         del self._running[unit_id]
+        self._stragglers[submitted.unit.engine].ended(unit_id, None)
         self._note_keys.pop(unit_id, None)
         self._n_running[submitted.unit.engine] -= 1
         return Completion(unit_id, outcome, payload)
@@ -320,7 +321,7 @@ class RayExecutor:
             return Failure("ray_error", type(error).__name__)
         if isinstance(outcome, _Misfit):
             raise RunError(f"{outcome.problem}; install the same lock file on every node, then resume")
-        self._stragglers.ended(type(submitted.unit).__name__, submitted.unit.cost, seconds)
+        self._stragglers[submitted.unit.engine].ended(submitted.unit.id, seconds)
         return outcome  # type: ignore[no-any-return]
 
     def _look_for_nodes(self, engine: Engine) -> None:
@@ -339,21 +340,10 @@ class RayExecutor:
             )
 
     def _help_stragglers(self, engine: Engine) -> None:
-        """Give a unit that takes far longer than others of its kind to a second worker, if one has nothing to do.
-
-        How long a unit has computed is counted from when no unit had to wait for a worker any more.
-        """
-        now = time.monotonic()
-        running = [one for one in self._running.values() if one.unit.engine == engine]
-        n_idle = self._nodes().n_now(self._demands[engine]) - sum(len(one.attempts) for one in running)
-        if n_idle < 0:
-            self._busy_at = now
-        for one in running:
-            age = now - max(one.began, self._busy_at)
-            is_alone = len(one.attempts) == 1
-            if n_idle > 0 and is_alone and self._stragglers.is_one(type(one.unit).__name__, one.unit.cost, age):
-                self._attempt(one, one.again())
-                n_idle -= 1
+        """Give units that take far longer than others of their kind to a second worker, where one has nothing to do."""
+        for unit_id in self._stragglers[engine].look(self._nodes().n_now(self._demands[engine]), time.monotonic()):
+            submitted = self._running[unit_id]
+            self._attempt(submitted, submitted.again())
 
     def notes(self) -> Sequence[str]:
         """Return what units wait for, and what those few of TensorFlow that were submitted first told last."""
@@ -381,6 +371,7 @@ class RayExecutor:
         self._unit_of.clear()
         self._running.clear()
         self._n_running.clear()
+        self._stragglers.clear()
         self._note_keys.clear()
 
     def close(self) -> None:
