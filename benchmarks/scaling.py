@@ -121,8 +121,9 @@ class Simulated:
         self._pass()
         found: list[Completion] = []
         while self._ends and (not found or self._ends[0][0] <= self.now):
-            if not found and self._helps and self._ends[0][0] > self._looked_at + LOOK_S:
-                self._looked_at = self.now = max(self.now, self._looked_at + LOOK_S)
+            look_at = max(self.now, self._looked_at + LOOK_S)
+            if not found and self._helps and look_at <= max(self.now, self._ends[0][0]):
+                self._looked_at = self.now = look_at
                 for name in self._stragglers.look(self.n_workers, self.now):
                     self._attempt(next(unit for _, _, unit, _ in self._ends if unit.id == name), 1)
                 continue
