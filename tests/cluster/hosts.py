@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,8 +26,9 @@ from sameness import until
 CLIENT, HEAD, WORKER, GPU_WORKER = 0, 1, 2, 3
 ADDRESSES = {CLIENT: "10.77.0.100", HEAD: "10.77.0.1", WORKER: "10.77.0.2", GPU_WORKER: "10.77.0.3"}
 ROUTER = "10.77.0.254"
-RESOURCES = {WORKER: '{"CPU": 2}', GPU_WORKER: '{"CPU": 2, "GPU": 1}'}
-"""What workers tell Ray that they have; the GPU is pretended."""
+RESOURCES = {WORKER: '{"CPU": 1}', GPU_WORKER: '{"CPU": 1, "GPU": 1}'}
+"""What workers tell Ray that they have; the GPU is pretended. One CPU each, since each process that loads TensorFlow
+takes seconds of this machine's own."""
 PROGRAMS = ("ip", "unshare", "nsenter", "rsync", "ssh", "ssh-keygen", "/usr/sbin/sshd")
 REPOSITORY = Path(__file__).parents[2]
 INTERPRETER = Path(sys.base_prefix)
@@ -152,6 +153,15 @@ class Hosts:
         )
         assert not check or done.returncode == 0, f"{words} gave {done.returncode}:\n{done.stdout}"
         return done
+
+    def processes(self, number: int) -> list[str]:
+        """Return the names of a host's processes."""
+        children = psutil.Process(self._running[number].pid).children(recursive=True)
+        names = []
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                names.append(child.name())
+        return names
 
     def close(self) -> None:
         """End all, and leave nothing behind."""

@@ -13,15 +13,15 @@ job = Job(
             "mlp",
             sampler="random",
             trials=24,
-            batch_size=8,
+            batch_size=2,  # many units, so that hosts die in the middle of the run
             space={
                 "depth": 1,
-                "width_1": [32, 64],
+                "width_1": 32,
                 "normalization": "none",
                 "dropout": Range(0.0, 0.3),
                 "learning_rate": Range(1e-3, 1e-2, log=True),
                 "batch_size": 32,
-                "epochs": 12,
+                "epochs": 40,
                 "patience": "none",
             },
         ),
