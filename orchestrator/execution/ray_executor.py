@@ -409,4 +409,9 @@ def _connect(address: str | None, n_cpus: int | None) -> None:
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         where = f"the Ray cluster at {target}" if target else "Ray on this machine"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RunError(f"cannot connect to {where}: {reason}") from None
+        token = (
+            ""
+            if target is None
+            else ". A cluster that asks for a token needs RAY_AUTH_MODE=token and ~/.ray/auth_token"
+        )
+        raise RunError(f"cannot connect to {where}: {reason.rstrip('.')}{token}") from None
