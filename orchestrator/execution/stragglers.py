@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
+import random
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass
 
 SAMPLES = 5
 """Units of a kind that must have ended before one of them is called slow."""
 REMEMBERED = 200
+"""How many of a kind are remembered, drawn from all: those that ended last are the slow ones when a search ends."""
 FACTOR = 2.0
 """How many times as long as nearly all others of its kind a slow unit takes, for its cost."""
 LEAST_S = 5.0
@@ -33,7 +35,9 @@ class Stragglers:
         self._queued: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._running: dict[str, _Running] = {}
         self._n_attempts = 0
-        self._paces: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._paces: dict[str, list[float]] = defaultdict(list)
+        self._n_ended: Counter[str] = Counter()
+        self._random = random.Random(0)  # noqa: S311  (a sample, no secret)
 
     def submitted(self, name: str, kind: str, cost: float) -> None:
         """Take in a unit that waits for a worker from now on."""
@@ -46,7 +50,16 @@ class Stragglers:
             kind, cost = running.kind, running.cost
             self._n_attempts -= 1 + running.has_second
         if seconds is not None:
-            self._paces[kind].append(seconds / cost)
+            self._remember(kind, seconds / cost)
+
+    def _remember(self, kind: str, pace: float) -> None:
+        """Keep a sample of REMEMBERED out of all, each as likely as any other."""
+        paces = self._paces[kind]
+        self._n_ended[kind] += 1
+        if len(paces) < REMEMBERED:
+            paces.append(pace)
+        elif (place := self._random.randrange(self._n_ended[kind])) < REMEMBERED:
+            paces[place] = pace
 
     def look(self, n_slots: int, now: float) -> list[str]:
         """Return the units to try once more, as many at most as slots are idle.

@@ -105,6 +105,13 @@ def test_one_slow_unit_does_not_make_the_next_one_usual():
     assert units.look(4, 30.0) == ["one"]
 
 
+def test_slow_units_that_end_a_search_do_not_become_the_usual():
+    units = known(*[10.0] * 2000, *[100.0] * 200)  # as many as are remembered
+    units.submitted("one", "train", 1.0)
+    units.look(4, 0.0)
+    assert units.look(4, 30.0) == ["one"]
+
+
 def test_time_counts_from_when_a_slot_was_free_and_second_attempts_take_idle_slots_alone():
     units = known(*[10.0] * SAMPLES)
     for name in "abc":
