@@ -45,7 +45,6 @@ os.environ |= {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
     "RAY_idle_worker_killing_time_threshold_ms": "3600000",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
@@ -67,6 +66,8 @@ from orchestrator.ledger import BatchProposed, UnitFailed, UnitFinished
 N_HOSTS = 3
 STORE_BYTES = 80 * 2**20
 """What an object store holds: about the least that Ray allows."""
+MOST_A_RUN = 10
+"""How many faults a run meets, so that it ends some time."""
 STALLED_S = 240.0
 """How long a ledger may stand still under a living driver."""
 GIVEN_UP_S = 120.0
@@ -213,6 +214,7 @@ class Chaos:
         self._driver: subprocess.Popen[bytes] | None = None
         self._excuses: set[str] = set()
         self._durable = b""
+        self._n_broken = 0
         self._kinds: dict[str, Callable[[], str | None]] = {
             "worker killed": self._kill_worker,
             "straggler": self._slow_a_worker,
@@ -472,7 +474,7 @@ class Chaos:
     def run_once(self) -> None:
         """Take one run to its end, however often it must be resumed."""
         self.n_runs += 1
-        self._path, self._durable = self._folder / f"run-{self.n_runs}", b""
+        self._path, self._durable, self._n_broken = self._folder / f"run-{self.n_runs}", b"", 0
         began, n_unexcused = time.monotonic(), 0
         while True:
             self._start_driver()
@@ -514,15 +516,15 @@ class Chaos:
     def _until_driver_ends(self) -> int:
         """Break things until the driver ends; return its exit code."""
         assert self._driver is not None
-        next_fault = time.monotonic() + self._draw.uniform(2, 10)
+        next_fault = time.monotonic() + self._draw.uniform(3, 15)
         grown, size, headless_since = time.monotonic(), 0, None
         while (code := self._driver.poll()) is None:
             now = time.monotonic()
             if "head" not in self._excuses:
                 self._do_what_is_due()
-                if now > next_fault and not self.is_over:
-                    self._break_something()
-                    next_fault = now + self._draw.uniform(1, 6)
+                if now > next_fault and self._n_broken < MOST_A_RUN and not self.is_over:
+                    self._n_broken += self._break_something()
+                    next_fault = now + self._draw.uniform(1, 8)
             headless_since = headless_since or (now if "head" in self._excuses else None)
             if self._ledger_size() != size:
                 grown, size = now, self._ledger_size()
