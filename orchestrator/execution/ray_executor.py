@@ -31,7 +31,7 @@ from ray.core.generated import autoscaler_pb2
 from ray.experimental import internal_kv
 
 from orchestrator.errors import Interrupted, JobError, RunError
-from orchestrator.execution.address import cluster_address
+from orchestrator.execution.address import Head, cluster_address
 from orchestrator.execution.base import NOTE_EVERY_S, Completion, Handle, overran, run_unit, set_up, sparing
 from orchestrator.execution.environment import tensorflow_environment, uses_gpu
 from orchestrator.execution.memory import MemoryWatch
@@ -160,6 +160,8 @@ class RayExecutor:
         if self._owns_ray:
             _connect(address, n_cpus)
             _quiet(True)
+        # A client's head is out of its reach, and Ray's client has a way of its own to say that it is gone.
+        self._head = Head(None if ray.util.client.ray.is_connected() else ray.get_runtime_context().gcs_address)
         self._known_nodes = Nodes(())
         self._counted_at = -math.inf
         self._tasks: dict[Engine, Any] = {}
@@ -212,7 +214,7 @@ class RayExecutor:
         return JobError(f"resources: a work unit takes {demand}, and no node of the Ray cluster has that")
 
     def _nodes(self) -> Nodes:
-        if time.monotonic() - self._counted_at > RECOUNT_S:
+        if time.monotonic() - self._counted_at > RECOUNT_S and self._head.answers():
             self._counted_at = time.monotonic()
             alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             self._known_nodes = Nodes(alive, () if self._owns_ray else node_types())
@@ -270,7 +272,8 @@ class RayExecutor:
         """Return the units whose tasks have ended.
 
         Raises:
-            RunError: No node can compute what waits, and none has come; or a node has other versions than this process.
+            RunError: No node can compute what waits, and none has come; a node has other versions than this process;
+                or the cluster's head is gone.
         """
         running = list(self._unit_of)
         if not running:
@@ -279,7 +282,7 @@ class RayExecutor:
         if ready and len(running) > 1:
             ready, _ = ray.wait(running, num_returns=len(running), timeout=0)
         found = [done for ref in ready if (done := self._completion(ref)) is not None]
-        if time.monotonic() - self._looked_at > LOOK_S:
+        if time.monotonic() - self._looked_at > LOOK_S and self._head.answers():
             self._looked_at = time.monotonic()
             for engine in self._demands:
                 self._look_for_nodes(engine)
@@ -358,7 +361,7 @@ class RayExecutor:
         waiting = [f"waiting for a node with {self._demands[engine]}" for engine in self._missing_since]
         if waiting or not self._note_keys:
             return waiting
-        if time.monotonic() - self._read_notes_at > NOTE_EVERY_S:
+        if time.monotonic() - self._read_notes_at > NOTE_EVERY_S and self._head.answers():
             self._read_notes_at = time.monotonic()
             keys = list(self._note_keys.values())[:N_NOTES]
             found = [internal_kv._internal_kv_get(key, namespace=NOTES) for key in keys]
@@ -383,6 +386,9 @@ class RayExecutor:
 
     def close(self) -> None:
         """Abandon what runs; stop Ray if this executor started it."""
+        if self._head.is_given_up:
+            self._forget()
+            return
         if not self._owns_ray:
             self.abandon()
             internal_kv._internal_kv_del(self._key, del_by_prefix=True, namespace=NOTES)
