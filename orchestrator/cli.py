@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import sys
@@ -35,7 +36,9 @@ class _Parser(argparse.ArgumentParser):
 
 def entry(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return the exit code."""
-    return _guarded(lambda argv: _parser().parse_args(argv), arguments)
+    argv = _words(arguments)
+    code = _guarded(lambda words: _parser().parse_args(words), argv)
+    return _told(code, argv) if argv[:1] in (["run"], ["resume"]) else code
 
 
 def main(job: Job, arguments: Sequence[str] | None = None) -> int:
@@ -48,11 +51,23 @@ def main(job: Job, arguments: Sequence[str] | None = None) -> int:
     script = getattr(sys.modules["__main__"], "__file__", None)
     folder = Path(script).resolve().parent if script else Path.cwd()
     parser.set_defaults(verb=lambda options: _run_job(job, folder, options))
-    return _guarded(parser.parse_args, arguments)
+    argv = _words(arguments)
+    return _told(_guarded(parser.parse_args, argv), argv)
 
 
-def _guarded(parse: Callable[[Sequence[str]], argparse.Namespace], arguments: Sequence[str] | None) -> int:
-    argv = list(sys.argv[1:] if arguments is None else arguments)
+def _words(arguments: Sequence[str] | None) -> list[str]:
+    return list(sys.argv[1:] if arguments is None else arguments)
+
+
+def _told(code: int, argv: Sequence[str]) -> int:
+    """Say the exit code of a run on a cluster that failed: what Ray's launcher passes on is only that it was not 0."""
+    is_on_cluster = os.environ.get("RAY_ADDRESS") or any(word.partition("=")[0] == "--address" for word in argv)
+    if code and is_on_cluster:
+        _say(f"exit code {code}")
+    return code
+
+
+def _guarded(parse: Callable[[Sequence[str]], argparse.Namespace], argv: Sequence[str]) -> int:
     debug = "--debug" in argv
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -203,6 +203,8 @@ class Resources:
         threads: How many threads, and so CPUs, a work unit of networks computes with. Results depend on it.
         device: Where networks train: `auto` is a GPU where the cluster has one.
         gpu_fraction: The share of a GPU, and of its memory, that a worker takes.
+        join_within_s: How many seconds a node that the job needs may be missing from a cluster before the run gives up;
+            where the cluster's own configuration says that one may come, it waits for as long as that takes.
         mixed_precision: Whether networks compute in bfloat16 and keep their weights in float32. Results depend on it.
     """
 
@@ -211,6 +213,7 @@ class Resources:
     threads: Count = 1
     device: Literal["auto", "cpu", "gpu"] = "auto"
     gpu_fraction: Share = 0.25
+    join_within_s: Seconds = 120.0
     mixed_precision: Annotated[bool, Field(strict=True)] = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -111,8 +112,13 @@ class LiveTable:
 
 @contextmanager
 def shown() -> Iterator[Display]:
-    """Give the display that fits where stderr goes."""
-    display: Display = LiveTable() if sys.stderr.isatty() else PlainLines()
+    """Give the display that fits where stderr goes.
+
+    Where RAY_ADDRESS names a cluster, as on its head, lines are plain: `ray submit` gives what it runs a terminal, even
+    if its own output goes to a file.
+    """
+    is_live = sys.stderr.isatty() and not os.environ.get("RAY_ADDRESS")
+    display: Display = LiveTable() if is_live else PlainLines()
     try:
         yield display
     finally:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +27,6 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # 15 is Ray's default: beside
 import ray
 import ray._private.worker
 import ray.exceptions
-from ray.core.generated import autoscaler_pb2
 from ray.experimental import internal_kv
 
 from orchestrator.errors import Interrupted, JobError, RunError
@@ -46,8 +45,6 @@ UNITS_AHEAD = 4
 """How many units wait at a worker beside the one it computes, so that small ones leave it no pause."""
 RECOUNT_S = 5.0
 """How often the cluster is asked what nodes it has."""
-JOIN_WITHIN_S = 120.0
-"""How long a node that the job needs may be missing, where nothing tells whether one will come."""
 LOOK_S = 1.0
 """How often slow units are looked for."""
 LINGER_S = 2.0
@@ -77,14 +74,17 @@ class _Misfit:
     problem: str
 
 
+Attempt = tuple[Any, Any]
+"""References to the outcome and to the payload that a task will give."""
+
+
 @dataclass(slots=True)
 class _Submitted:
-    """A unit that was sent to Ray: how it is sent, and its attempts, each an outcome and a payload that will be."""
+    """A unit that was sent to Ray: what sends it once more, and its attempts."""
 
     unit: WorkUnit
-    send: Callable[..., tuple[ray.ObjectRef, ray.ObjectRef]]
-    began: float
-    attempts: list[tuple[ray.ObjectRef, ray.ObjectRef]]
+    again: Callable[[], Attempt]
+    attempts: list[Attempt]
 
 
 def _execute(
@@ -156,22 +156,23 @@ class RayExecutor:
         n_cpus: int | None = None,
     ) -> None:
         self._resources = resources or Resources()
-        self._owns_ray = not ray.is_initialized()
-        if self._owns_ray:
+        self._connected = not ray.is_initialized()
+        self._owns_ray = self._connected and cluster_address(address) is None
+        if self._connected:
             _connect(address, n_cpus)
             _quiet(True)
         # A client's head is out of its reach, and Ray's client has a way of its own to say that it is gone.
         self._head = Head(None if ray.util.client.ray.is_connected() else ray.get_runtime_context().gcs_address)
         self._known_nodes = Nodes(())
         self._counted_at = -math.inf
-        self._tasks: dict[Engine, Any] = {}
+        self._tasks: dict[Engine, tuple[Any, Any]] = {}
         self._demands: dict[Engine, Demand] = {}
         self._running: dict[str, _Submitted] = {}
         self._unit_of: dict[ray.ObjectRef, str] = {}
         self._n_running: Counter[Engine] = Counter()
         self._missing_since: dict[Engine, float] = {}
-        self._stragglers = Stragglers()
-        self._looked_at = self._busy_at = -math.inf
+        self._stragglers: dict[Engine, Stragglers] = defaultdict(Stragglers)
+        self._looked_at = -math.inf
         self._key = uuid.uuid4().hex
         self._note_keys: dict[str, str] = {}
         self._notes: list[str] = []
@@ -199,8 +200,8 @@ class RayExecutor:
         if engine not in self._demands:
             demand = Demand(1)
             if engine == "tensorflow":
-                may_have = self._nodes().has("GPU") or (self._resources.device == "gpu" and _has_autoscaler())
-                has_gpu = uses_gpu(self._resources, may_have, "the Ray cluster")
+                may_come = self._resources.device == "gpu" and not self._owns_ray and not self._nodes().may_come
+                has_gpu = uses_gpu(self._resources, may_come or self._nodes().has("GPU"), "the Ray cluster")
                 demand = Demand(self._resources.threads, self._resources.gpu_fraction if has_gpu else 0.0)
             if (self._owns_ray or self._nodes().may_come) and not self._nodes().n_at_most(demand):
                 raise self._impossible(demand)
@@ -220,11 +221,13 @@ class RayExecutor:
             self._known_nodes = Nodes(alive, () if self._owns_ray else node_types())
         return self._known_nodes
 
-    def _task(self, engine: Engine) -> Any:
+    def _task(self, engine: Engine) -> tuple[Any, Any]:
+        """Return the task of an engine's units, and the same for their second attempts, which go to any other node."""
         if engine not in self._tasks:
             options = {"num_returns": 2, "max_retries": RETRIES_OF_LOST_WORKERS, **self._options(engine)}
             task = ray.remote(**options)(_execute)
-            self._tasks[engine] = task.options(name="orchestrator.unit", enable_task_events=False)
+            named = {"name": "orchestrator.unit", "enable_task_events": False}
+            self._tasks[engine] = task.options(**named), task.options(**named, scheduling_strategy="SPREAD")
         return self._tasks[engine]
 
     def prewarm(self, engine: Engine) -> None:
@@ -256,17 +259,17 @@ class RayExecutor:
         note_key = None
         if unit.engine == "tensorflow":
             note_key = self._note_keys[unit.id] = f"{self._key}/{unit.id}"
-        task = self._task(unit.engine)
-
-        def send(**options: Any) -> tuple[ray.ObjectRef, ray.ObjectRef]:
-            sent = task.options(**options) if options else task
-            outcome, payload = sent.remote(unit, data, timeout_s, note_key, versions(), *inputs)
-            self._unit_of[outcome] = unit.id
-            return outcome, payload
-
-        self._running[unit.id] = _Submitted(unit, send, time.monotonic(), [])
-        self._running[unit.id].attempts.append(send())
+        usual, elsewhere = self._task(unit.engine)
+        arguments = unit, data, timeout_s, note_key, versions(), *inputs
+        submitted = _Submitted(unit, lambda: elsewhere.remote(*arguments), [])
+        self._running[unit.id] = submitted
+        self._stragglers[unit.engine].submitted(unit.id, type(unit).__name__, unit.cost)
         self._n_running[unit.engine] += 1
+        self._attempt(submitted, usual.remote(*arguments))
+
+    def _attempt(self, submitted: _Submitted, attempt: Attempt) -> None:
+        submitted.attempts.append(attempt)
+        self._unit_of[attempt[0]] = submitted.unit.id
 
     def completed(self, timeout_s: float) -> list[Completion]:
         """Return the units whose tasks have ended.
@@ -304,6 +307,7 @@ class RayExecutor:
             self._unit_of.pop(other, None)
             ray.cancel(other, force=True)
         del self._running[unit_id]
+        self._stragglers[submitted.unit.engine].ended(unit_id, None)
         self._note_keys.pop(unit_id, None)
         self._n_running[submitted.unit.engine] -= 1
         return Completion(unit_id, outcome, payload)
@@ -321,7 +325,7 @@ class RayExecutor:
             return Failure("ray_error", type(error).__name__)
         if isinstance(outcome, _Misfit):
             raise RunError(f"{outcome.problem}; install the same lock file on every node, then resume")
-        self._stragglers.ended(type(submitted.unit).__name__, submitted.unit.cost, seconds)
+        self._stragglers[submitted.unit.engine].ended(submitted.unit.id, seconds)
         return outcome  # type: ignore[no-any-return]
 
     def _look_for_nodes(self, engine: Engine) -> None:
@@ -333,28 +337,17 @@ class RayExecutor:
         if engine not in self._missing_since:
             self._missing_since[engine] = now
             _LOG.warning("waiting for a node with %s", demand)
-        elif now - self._missing_since[engine] > JOIN_WITHIN_S and not (self._nodes().may_come or _has_autoscaler()):
+        elif not self._nodes().may_come and now - self._missing_since[engine] > self._resources.join_within_s:
             raise RunError(
-                f"no node of the Ray cluster has {demand}, and none came within {JOIN_WITHIN_S:g} s; start one, or "
-                "change resources, then resume"
+                f"no node of the Ray cluster has {demand}, and none came within {self._resources.join_within_s:g} s "
+                "(resources.join_within_s); start one, or change resources, then resume"
             )
 
     def _help_stragglers(self, engine: Engine) -> None:
-        """Give a unit that takes far longer than others of its kind to a second worker, if one has nothing to do.
-
-        How long a unit has computed is counted from when no unit had to wait for a worker any more.
-        """
-        now = time.monotonic()
-        running = [one for one in self._running.values() if one.unit.engine == engine]
-        n_idle = self._nodes().n_now(self._demands[engine]) - sum(len(one.attempts) for one in running)
-        if n_idle < 0:
-            self._busy_at = now
-        for one in running:
-            age = now - max(one.began, self._busy_at)
-            is_alone = len(one.attempts) == 1
-            if n_idle > 0 and is_alone and self._stragglers.is_one(type(one.unit).__name__, one.unit.cost, age):
-                one.attempts.append(one.send(scheduling_strategy="SPREAD"))
-                n_idle -= 1
+        """Give units that take far longer than others of their kind to a second worker, where one has nothing to do."""
+        for unit_id in self._stragglers[engine].look(self._nodes().n_now(self._demands[engine]), time.monotonic()):
+            submitted = self._running[unit_id]
+            self._attempt(submitted, submitted.again())
 
     def notes(self) -> Sequence[str]:
         """Return what units wait for, and what those few of TensorFlow that were submitted first told last."""
@@ -382,32 +375,21 @@ class RayExecutor:
         self._unit_of.clear()
         self._running.clear()
         self._n_running.clear()
+        self._stragglers.clear()
         self._note_keys.clear()
 
     def close(self) -> None:
-        """Abandon what runs; stop Ray if this executor started it."""
+        """Abandon what runs; leave the cluster that this executor joined, stop the Ray that it started."""
         if self._head.is_given_up:
             self._forget()
             return
         if not self._owns_ray:
             self.abandon()
             internal_kv._internal_kv_del(self._key, del_by_prefix=True, namespace=NOTES)
-            return
-        self._forget()
-        ray.shutdown()
-        _quiet(False)
-
-
-def _has_autoscaler() -> bool:
-    """Tell whether an autoscaler watches over the cluster, and has not said that it cannot give what is waited for."""
-    if internal_kv._internal_kv_get("__autoscaling_status"):  # of the first version
-        return True
-    with suppress(Exception):
-        status = autoscaler_pb2.GetClusterStatusReply()
-        status.ParseFromString(ray._private.worker.global_worker.gcs_client.get_cluster_status())
-        state = status.autoscaling_state
-        return state.autoscaler_state_version > 0 and not state.infeasible_resource_requests
-    return False
+        if self._connected:
+            self._forget()
+            ray.shutdown()
+            _quiet(False)
 
 
 def _quiet(is_quiet: bool) -> None:

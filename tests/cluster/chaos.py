@@ -273,13 +273,15 @@ class Chaos:
         return {one["NodeID"]: one for one in self._cluster.global_state.node_table() if one["Alive"]}
 
     def _in_stores(self) -> dict[str, int]:
-        """Return how many objects the stores of healthy hosts hold."""
+        """Return how many objects the stores of healthy hosts hold, and those that they may not drop for room."""
         alive, found = self._alive(), {}
         for host in (self._head, *self._hosts):
             if host.is_whole and host.id in alive:
                 one = alive[host.id]
                 stats = node_stats(one["NodeManagerAddress"], one["NodeManagerPort"], False).store_stats
                 found[host.name] = stats.num_local_objects
+                found[f"{host.name}, pinned"] = stats.num_object_store_primary_copies
+                found[f"{host.name}, bytes"] = stats.object_store_bytes_used
                 self.spilled_bytes = max(self.spilled_bytes, stats.spilled_bytes_total)
         return found
 

@@ -1,4 +1,4 @@
-"""What the executor on Ray does where nodes or the head are missing, workers are slow or differ, and engines share."""
+"""What the executor on Ray does where nodes or the head are missing, and workers are slow or have other versions."""
 
 import json
 import os
@@ -95,11 +95,9 @@ def test_units_wait_for_a_node_that_comes_later_and_it_is_said(
 
 @pytest.mark.slow
 def test_units_that_no_node_can_ever_compute_end_the_run_and_say_what_is_missing(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
 ) -> None:
-    monkeypatch.setattr(ray_executor, "RECOUNT_S", 0.2)
-    monkeypatch.setattr(ray_executor, "JOIN_WITHIN_S", 2.0)
-    executor = RayExecutor()
+    executor = RayExecutor(resources=Resources(join_within_s=2.0))
     executor.submit(Work("one"), executor.share(None), [])
     with pytest.raises(RunError, match=r"no node of the Ray cluster has 1 CPU, and none came within 2 s"):
         until(executor, 1)

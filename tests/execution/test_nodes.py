@@ -60,32 +60,67 @@ def test_without_such_a_file_no_kind_is_known(tmp_path, content):
     assert node_types(path) == []
 
 
-def test_unit_is_slow_that_takes_far_longer_for_its_cost_than_most_of_its_kind():
-    known = Stragglers()
-    for _ in range(SAMPLES - 1):
-        known.ended("train", 1.0, 10.0)
-    assert not known.is_one("train", 1.0, 1000.0)  # too few to tell
-    known.ended("train", 2.0, 20.0)
-    assert not known.is_one("train", 1.0, 29.0)
-    assert known.is_one("train", 1.0, 31.0)
-    assert not known.is_one("train", 3.0, 31.0)
-    assert not known.is_one("prepare", 1.0, 31.0)  # of another kind, of which nothing is known
+def known(*seconds: float) -> Stragglers:
+    """Return what has seen units of cost 1 take so long."""
+    made = Stragglers()
+    for number, one in enumerate(seconds):
+        made.submitted(f"past-{number}", "train", 1.0)
+        made.ended(f"past-{number}", one)
+    return made
+
+
+def test_unit_that_takes_far_longer_for_its_cost_than_its_kind_is_tried_once_more():
+    units = known(*[10.0] * SAMPLES)
+    units.submitted("usual", "train", 3.0)
+    units.submitted("slow", "train", 1.0)
+    assert units.look(4, 0.0) == []
+    assert units.look(4, 19.0) == []
+    assert units.look(4, 21.0) == ["slow"]
+    assert units.look(4, 59.0) == []  # it has its second attempt
+    assert units.look(4, 61.0) == ["usual"]
+
+
+def test_nothing_is_slow_among_too_few_or_of_another_kind():
+    units = known(*[10.0] * (SAMPLES - 1))
+    units.submitted("one", "train", 1.0)
+    units.submitted("other", "prepare", 1.0)
+    units.look(4, 0.0)
+    assert units.look(4, 1000.0) == []
+    units.ended("one", 10.0)
+    assert units.look(4, 1000.0) == []
 
 
 def test_units_that_are_short_in_any_case_are_never_slow():
-    known = Stragglers()
-    for _ in range(SAMPLES):
-        known.ended("train", 1.0, 0.01)
-    assert not known.is_one("train", 1.0, LEAST_S)
-    assert known.is_one("train", 1.0, LEAST_S + 0.1)
+    units = known(*[0.01] * SAMPLES)
+    units.submitted("one", "train", 1.0)
+    units.look(4, 0.0)
+    assert units.look(4, LEAST_S) == []
+    assert units.look(4, LEAST_S + 0.1) == ["one"]
 
 
 def test_one_slow_unit_does_not_make_the_next_one_usual():
-    known = Stragglers()
-    for _ in range(20):
-        known.ended("train", 1.0, 10.0)
-    known.ended("train", 1.0, 500.0)
-    assert known.is_one("train", 1.0, 40.0)
+    units = known(*[10.0] * 20, 500.0)
+    units.submitted("one", "train", 1.0)
+    units.look(4, 0.0)
+    assert units.look(4, 30.0) == ["one"]
+
+
+def test_time_counts_from_when_a_slot_was_free_and_second_attempts_take_idle_slots_alone():
+    units = known(*[10.0] * SAMPLES)
+    for name in "abc":
+        units.submitted(name, "train", 1.0)
+    assert units.look(2, 0.0) == []  # c waits
+    assert units.look(2, 100.0) == []
+    units.ended("a", None)
+    assert units.look(2, 100.0) == []  # c begins, and no slot is idle
+    units.ended("b", None)
+    assert units.look(2, 110.0) == []
+    assert units.look(2, 121.0) == ["c"]
+    units.submitted("d", "train", 1.0)
+    assert units.look(2, 300.0) == []  # both slots have an attempt of c
+    units.ended("c", 10.0)
+    assert units.look(2, 300.0) == []
+    assert units.look(2, 330.0) == ["d"]
 
 
 def test_versions_that_differ_are_named_with_both_sides():

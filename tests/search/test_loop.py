@@ -127,6 +127,7 @@ class Fake:
     """As much of a family as a search looks at."""
 
     name = "fake"
+    engine: ClassVar[Engine] = "sklearn"
     conditions: ClassVar[Conditions] = {}
 
 
