@@ -200,7 +200,7 @@ class Chaos:
         self._last_fault_by = self._began + seconds
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.n_runs = self.n_resumed = self.n_relieved = self.n_nodes_lost = 0
+        self.n_runs = self.n_resumed = self.n_relieved = self.n_nodes_lost = self.n_said = 0
         self.spilled_bytes = 0
         self._numbers = itertools.count(1)
         self._hosts: list[Host] = []
@@ -491,6 +491,7 @@ class Chaos:
                 if n_unexcused > 2:
                     return
             if "head" in self._excuses:
+                self.n_said += "the head of the Ray cluster" in self._said()
                 self._rebuild()
         self._check(time.monotonic() - began)
 
@@ -501,9 +502,9 @@ class Chaos:
         self.say("          a new cluster")
 
     def _log_end(self, code: int) -> None:
-        lines = self._said().splitlines()
-        last = [line for line in lines if line.strip()][-1:]
-        self.say(f"          driver: exit code {code}: {last[0][:300] if last else ''}")
+        lines = [line for line in self._said().splitlines() if line.strip()]
+        last = [line for line in lines if "error" in line.lower() or "Failed" in line][-1:] or lines[-1:]
+        self.say(f"          driver: exit code {code}: {last[0][:200] if last else ''}")
 
     def _said(self) -> str:
         return self._log.read_bytes()[self._log_from :].decode(errors="replace")
@@ -583,6 +584,7 @@ class Chaos:
         return (
             f"{self.counts.total()} faults ({kinds}) in {self.n_runs} runs, resumed {self.n_resumed} times, "
             f"{self.n_nodes_lost} hosts replaced, {self.n_relieved} stragglers relieved, "
+            f"the head's death said by {self.n_said} drivers, "
             f"at most {self.spilled_bytes / 2**20:.0f} MiB spilled on a host"
         )
 
