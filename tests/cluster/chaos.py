@@ -4,8 +4,9 @@
 
 The job searches neighbours and pruned networks. Its leaderboard is known from a run that nothing disturbs; each run on
 the cluster must end with the same one, whatever died, stopped, slowed down or filled up meanwhile. A ledger may only
-grow, and holds nothing twice. When a run is over, no object is left in any store; when all is over, no process and no
-temporary folder is. The exit code is 1 where any of this did not hold.
+grow, and holds nothing twice. When a run is over, no store must keep an object of it; when all is over, no process and
+no temporary folder is left. The exit code is 1 where any of this did not hold. Copies that a store drops for room, as
+Ray leaves them where a worker was killed in the midst of a unit, are counted and allowed.
 
 The seed draws kinds, moments and victims. What a fault meets follows from how fast the machine is, too, so that a seed
 repeats the plan and not every detail.
@@ -201,7 +202,7 @@ class Chaos:
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
         self.n_runs = self.n_resumed = self.n_relieved = self.n_nodes_lost = self.n_said = 0
-        self.spilled_bytes = 0
+        self.spilled_bytes = self.most_copies = self._n_copies = 0
         self._numbers = itertools.count(1)
         self._hosts: list[Host] = []
         self._cluster: Any = None
@@ -273,15 +274,14 @@ class Chaos:
         return {one["NodeID"]: one for one in self._cluster.global_state.node_table() if one["Alive"]}
 
     def _in_stores(self) -> dict[str, int]:
-        """Return how many objects the stores of healthy hosts hold, and those that they may not drop for room."""
-        alive, found = self._alive(), {}
+        """Return how many objects the stores of healthy hosts must keep, and count copies that give way to others."""
+        alive, found, self._n_copies = self._alive(), {}, 0
         for host in (self._head, *self._hosts):
             if host.is_whole and host.id in alive:
                 one = alive[host.id]
                 stats = node_stats(one["NodeManagerAddress"], one["NodeManagerPort"], False).store_stats
-                found[host.name] = stats.num_local_objects
-                found[f"{host.name}, pinned"] = stats.num_object_store_primary_copies
-                found[f"{host.name}, bytes"] = stats.object_store_bytes_used
+                found[host.name] = stats.num_object_store_primary_copies
+                self._n_copies += stats.num_local_objects - stats.num_object_store_primary_copies
                 self.spilled_bytes = max(self.spilled_bytes, stats.spilled_bytes_total)
         return found
 
@@ -574,6 +574,7 @@ class Chaos:
         deadline = time.monotonic() + FREED_S
         while any((found := self._in_stores()).values()) and time.monotonic() < deadline:
             time.sleep(0.2)
+        self.most_copies = max(self.most_copies, self._n_copies)
         if any(found.values()):
             self.violate(f"{name}: objects are left in the stores: {found}")
         self.say(f"          {name} is whole after {seconds:.0f} s")
@@ -585,7 +586,8 @@ class Chaos:
             f"{self.counts.total()} faults ({kinds}) in {self.n_runs} runs, resumed {self.n_resumed} times, "
             f"{self.n_nodes_lost} hosts replaced, {self.n_relieved} stragglers relieved, "
             f"the head's death said by {self.n_said} drivers, "
-            f"at most {self.spilled_bytes / 2**20:.0f} MiB spilled on a host"
+            f"at most {self.spilled_bytes / 2**20:.0f} MiB spilled on a host, "
+            f"at most {self.most_copies} unpinned copies left in all stores after a run"
         )
 
     def __enter__(self) -> Chaos:
