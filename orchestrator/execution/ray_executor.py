@@ -49,6 +49,8 @@ LOOK_S = 1.0
 """How often slow units are looked for."""
 LINGER_S = 2.0
 """How long a process lives on after a unit overran in it: time for the outcome to leave."""
+LEAVE_S = 5.0
+"""How long the end of a run waits for workers to leave off."""
 MAX_CALLS = 2**31 - 1
 """After how many tasks Ray replaces a process of TensorFlow: never, unless `_leave` says so. (On GPUs its own default
 is after one.)"""
@@ -384,7 +386,10 @@ class RayExecutor:
             self._forget()
             return
         if not self._owns_ray:
+            running = list(self._unit_of)
             self.abandon()
+            if running:  # what a worker still reads when its owner leaves stays in the node's store
+                ray.wait(running, num_returns=len(running), timeout=LEAVE_S, fetch_local=False)
             internal_kv._internal_kv_del(self._key, del_by_prefix=True, namespace=NOTES)
         if self._connected:
             self._forget()
