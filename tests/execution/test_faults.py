@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import ray
 import ray.cloudpickle
 from builders import environment
-from ray._private.internal_api import node_stats
 from ray.cluster_utils import Cluster
 from ray.experimental import internal_kv
 
@@ -224,34 +222,6 @@ def test_joined_cluster_keeps_no_notes_of_a_run_that_has_left() -> None:
         assert not ray.is_initialized()
         ray.init(address=made.address, log_to_driver=False, logging_level="error")
         assert internal_kv._internal_kv_list("", namespace=ray_executor.NOTES) == []
-    finally:
-        ray.shutdown()
-        made.shutdown()
-
-
-@pytest.mark.slow
-def test_joined_cluster_keeps_no_copy_of_what_an_abandoned_unit_was_reading(tmp_path: Path) -> None:
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        node = made.add_node(num_cpus=1)
-
-        def n_objects() -> int:
-            (found,) = (one for one in made.global_state.node_table() if one["NodeID"] == node.node_id)
-            stats = node_stats(found["NodeManagerAddress"], found["NodeManagerPort"], False).store_stats
-            return int(stats.num_local_objects)
-
-        executor, begun = RayExecutor(made.address), tmp_path / "begun"
-        executor.submit(Work("one", begun), executor.share(np.zeros(10**6)), [])
-        deadline = time.monotonic() + DEADLINE_S
-        while not begun.exists():
-            assert time.monotonic() < deadline
-            executor.completed(0.1)
-        assert n_objects() == 1
-        executor.close()
-        deadline = time.monotonic() + 10.0
-        while n_objects():
-            assert time.monotonic() < deadline, "a copy of what the unit read is left"
-            time.sleep(0.1)
     finally:
         ray.shutdown()
         made.shutdown()
