@@ -30,7 +30,7 @@ import ray.exceptions
 from ray.experimental import internal_kv
 
 from orchestrator.errors import Interrupted, JobError, RunError
-from orchestrator.execution.address import cluster_address
+from orchestrator.execution.address import Head, cluster_address
 from orchestrator.execution.base import NOTE_EVERY_S, Completion, Handle, overran, run_unit, set_up, sparing
 from orchestrator.execution.environment import tensorflow_environment, uses_gpu
 from orchestrator.execution.memory import MemoryWatch
@@ -49,6 +49,8 @@ LOOK_S = 1.0
 """How often slow units are looked for."""
 LINGER_S = 2.0
 """How long a process lives on after a unit overran in it: time for the outcome to leave."""
+LEAVE_S = 5.0
+"""How long the end of a run waits for workers to leave off."""
 MAX_CALLS = 2**31 - 1
 """After how many tasks Ray replaces a process of TensorFlow: never, unless `_leave` says so. (On GPUs its own default
 is after one.)"""
@@ -156,10 +158,13 @@ class RayExecutor:
         n_cpus: int | None = None,
     ) -> None:
         self._resources = resources or Resources()
-        self._owns_ray = not ray.is_initialized()
-        if self._owns_ray:
+        self._connected = not ray.is_initialized()
+        self._owns_ray = self._connected and cluster_address(address) is None
+        if self._connected:
             _connect(address, n_cpus)
             _quiet(True)
+        # A client's head is out of its reach, and Ray's client has a way of its own to say that it is gone.
+        self._head = Head(None if ray.util.client.ray.is_connected() else ray.get_runtime_context().gcs_address)
         self._known_nodes = Nodes(())
         self._counted_at = -math.inf
         self._tasks: dict[Engine, tuple[Any, Any]] = {}
@@ -212,7 +217,7 @@ class RayExecutor:
         return JobError(f"resources: a work unit takes {demand}, and no node of the Ray cluster has that")
 
     def _nodes(self) -> Nodes:
-        if time.monotonic() - self._counted_at > RECOUNT_S:
+        if time.monotonic() - self._counted_at > RECOUNT_S and self._head.answers():
             self._counted_at = time.monotonic()
             alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             self._known_nodes = Nodes(alive, () if self._owns_ray else node_types())
@@ -272,7 +277,8 @@ class RayExecutor:
         """Return the units whose tasks have ended.
 
         Raises:
-            RunError: No node can compute what waits, and none has come; or a node has other versions than this process.
+            RunError: No node can compute what waits, and none has come; a node has other versions than this process;
+                or the cluster's head is gone.
         """
         running = list(self._unit_of)
         if not running:
@@ -281,7 +287,7 @@ class RayExecutor:
         if ready and len(running) > 1:
             ready, _ = ray.wait(running, num_returns=len(running), timeout=0)
         found = [done for ref in ready if (done := self._completion(ref)) is not None]
-        if time.monotonic() - self._looked_at > LOOK_S:
+        if time.monotonic() - self._looked_at > LOOK_S and self._head.answers():
             self._looked_at = time.monotonic()
             for engine in self._demands:
                 self._look_for_nodes(engine)
@@ -350,7 +356,7 @@ class RayExecutor:
         waiting = [f"waiting for a node with {self._demands[engine]}" for engine in self._missing_since]
         if waiting or not self._note_keys:
             return waiting
-        if time.monotonic() - self._read_notes_at > NOTE_EVERY_S:
+        if time.monotonic() - self._read_notes_at > NOTE_EVERY_S and self._head.answers():
             self._read_notes_at = time.monotonic()
             keys = list(self._note_keys.values())[:N_NOTES]
             found = [internal_kv._internal_kv_get(key, namespace=NOTES) for key in keys]
@@ -375,14 +381,20 @@ class RayExecutor:
         self._note_keys.clear()
 
     def close(self) -> None:
-        """Abandon what runs; stop Ray if this executor started it."""
-        if not self._owns_ray:
-            self.abandon()
-            internal_kv._internal_kv_del(self._key, del_by_prefix=True, namespace=NOTES)
+        """Abandon what runs; leave the cluster that this executor joined, stop the Ray that it started."""
+        if self._head.is_given_up:
+            self._forget()
             return
-        self._forget()
-        ray.shutdown()
-        _quiet(False)
+        if not self._owns_ray:
+            running = list(self._unit_of)
+            self.abandon()
+            if running:  # what a worker still reads when its owner leaves stays in the node's store
+                ray.wait(running, num_returns=len(running), timeout=LEAVE_S, fetch_local=False)
+            internal_kv._internal_kv_del(self._key, del_by_prefix=True, namespace=NOTES)
+        if self._connected:
+            self._forget()
+            ray.shutdown()
+            _quiet(False)
 
 
 def _quiet(is_quiet: bool) -> None:

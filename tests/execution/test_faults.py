@@ -1,10 +1,13 @@
-"""What the executor on Ray does where nodes are missing, and where workers are slow or have other versions."""
+"""What the executor on Ray does where nodes or the head are missing, and workers are slow or have other versions."""
 
+import json
 import os
+import re
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,13 @@ from typing import Any
 import pytest
 import ray
 import ray.cloudpickle
+from builders import environment
 from ray.cluster_utils import Cluster
+from ray.experimental import internal_kv
 
 from orchestrator.errors import JobError, RunError
 from orchestrator.execution import ray_executor
+from orchestrator.execution.address import RECONNECT
 from orchestrator.execution.base import Completion
 from orchestrator.execution.nodes import NodeType
 from orchestrator.execution.ray_executor import RayExecutor
@@ -175,3 +181,47 @@ def test_worker_with_other_versions_ends_the_run_and_is_named(local_ray: None, m
     with pytest.raises(RunError, match=r"the worker on [\d.]+ has numpy [\d.]+ \(the driver has 0\.1\); install"):
         until(executor, 1)
     executor.close()
+
+
+@pytest.mark.slow
+def test_run_whose_head_dies_ends_in_words_and_not_with_ray(
+    folder: Path, make_job: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RECONNECT, "12")
+    log = folder / "log"
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        command = [sys.executable, "-m", "orchestrator", "run", str(make_job()), "--out", "run"]
+        with log.open("w") as file:
+            driver = subprocess.Popen([*command, "--address", made.address], stderr=file, env=environment())
+        deadline = time.monotonic() + DEADLINE_S
+        while "waiting for a node" not in log.read_text():  # no node has a CPU, and the run has begun
+            assert time.monotonic() < deadline
+            assert driver.poll() is None, log.read_text()
+            time.sleep(0.05)
+        for kind in ("gcs_server", "raylet"):
+            made.head_node.all_processes[kind][0].process.kill()
+        assert driver.wait(DEADLINE_S) == 1
+    finally:
+        made.shutdown()
+    said = re.search(
+        r"^error: the head of the Ray cluster at [\d.]+:\d+ has not answered for \d+ s; ", log.read_text(), re.M
+    )
+    assert said, log.read_text()
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    assert (manifest["state"], manifest["exit_code"]) == ("failed", 1)
+
+
+@pytest.mark.slow
+def test_joined_cluster_keeps_no_notes_of_a_run_that_has_left() -> None:
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        executor = RayExecutor(made.address)
+        internal_kv._internal_kv_put(f"{executor._key}/unit", "epoch 1", namespace=ray_executor.NOTES)
+        executor.close()
+        assert not ray.is_initialized()
+        ray.init(address=made.address, log_to_driver=False, logging_level="error")
+        assert internal_kv._internal_kv_list("", namespace=ray_executor.NOTES) == []
+    finally:
+        ray.shutdown()
+        made.shutdown()
