@@ -35,7 +35,7 @@ from orchestrator.data.load import LoadedData
 from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
 from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Executor
-from orchestrator.execution.environment import onednn, prepare_to_join
+from orchestrator.execution.environment import onednn
 from orchestrator.families.base import Answer, Shape
 from orchestrator.families.code import Code, copy_name
 from orchestrator.finish import finish, write_board, write_journals
@@ -271,8 +271,6 @@ def _executor(name: ExecutorName, address: str | None, job: Job) -> Executor:
         return InlineExecutor(job.resources)
     if name != "ray":
         raise JobError(f"--executor: no executor {name!r}; expected ray or inline")
-    if cluster_address(address) is not None:
-        prepare_to_join()
     from orchestrator.execution.ray_executor import RayExecutor
 
     return RayExecutor(address, job.resources)

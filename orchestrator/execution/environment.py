@@ -36,18 +36,6 @@ def tensorflow_environment(resources: Resources, *, has_gpu: bool) -> dict[str, 
     return {**variables, setup.VISIBLE_GPUS: "-1"}  # or a worker on a GPU node would take a GPU that is another's
 
 
-_JOINING = {"RAY_grpc_client_keepalive_time_ms": "5000", "RAY_grpc_client_keepalive_timeout_ms": "5000"}
-
-
-def prepare_to_join() -> None:
-    """Let Ray notice within seconds that a host of a cluster is cut off, where the user has not set otherwise.
-
-    Ray reads this when it is imported. Its own values suit a Ray on this machine alone, where a pause is no loss.
-    """
-    for name, value in _JOINING.items():
-        os.environ.setdefault(name, value)
-
-
 def onednn() -> str:
     """Return oneDNN's switch as every process of the run has it; results on CPUs depend on it."""
     return os.environ.get(ONEDNN, "1")
