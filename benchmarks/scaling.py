@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100_000, help="trials of each simulated search")
     parser.add_argument("--workers", type=int, default=1000, help="simulated workers")
     parser.add_argument("--samplers", default="random,unhelped,async,batch", help="which searches are simulated")
-    parser.add_argument("--rows", type=int, default=14_000, help="rows of the real job")
+    parser.add_argument("--rows", type=int, default=26_000, help="rows of the real job")
     parser.add_argument("--directory", type=Path, default=Path.cwd(), help="where the runs are kept meanwhile")
     parser.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -213,7 +213,7 @@ class Resources:
     threads: Count = 1
     device: Literal["auto", "cpu", "gpu"] = "auto"
     gpu_fraction: Share = 0.25
-    join_within_s: Seconds = 120.0
+    join_within_s: Seconds = 600.0
     mixed_precision: Annotated[bool, Field(strict=True)] = False
 
 

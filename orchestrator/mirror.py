@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from orchestrator import remote, rundir
@@ -60,7 +60,9 @@ class Mirror:
         self._sent_bytes = 0
         self._lost: RunError | None = None
         self._is_over = threading.Event()
+        self._has_ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_sending, name="mirror", daemon=True)
+        self._beat = threading.Thread(target=self._keep_beating, name="mirror-beat", daemon=True)
 
     def __enter__(self) -> Mirror:
         """Take the run over, and begin to send.
@@ -72,20 +74,26 @@ class Mirror:
             raise self._in_use("is in use by another process; wait for it to end, or stop it")
         try:
             self._say_who_writes()
+            self._beat.start()
             sizes = self._run.sizes()
             self._sent = {name: None for name in sizes if name != remote.WRITER and not remote.is_segment(name)}
             self._sent_bytes = self._agreed_bytes(sizes)
             self._send()
         except OSError as error:
+            self._has_ended.set()
             raise RunError(f"{self._uri} cannot be used: {reason(error)}") from None
+        except BaseException:
+            self._has_ended.set()
+            raise
         self._thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
         """Send the rest.
 
         Raises:
-            RunError: It could not be sent, or another process has taken the run over.
+            RunError: It could not be sent, or another process has taken the run over; where another error is under way,
+                what could not be sent is a warning.
             Interrupted: Somebody would not wait for that.
         """
         try:
@@ -94,6 +102,12 @@ class Mirror:
             self._send_rest()
         except KeyboardInterrupt:
             raise Interrupted(f"stopped before all of {self._uri} was written; {self._unsent()}") from None
+        except RunError as problem:
+            if kind is None or self._lost is not None:
+                raise
+            _LOG.warning("warning: %s", problem)
+        finally:
+            self._has_ended.set()
 
     def _send_rest(self) -> None:
         until = time.monotonic() + LAST_TRY_S
@@ -101,6 +115,8 @@ class Mirror:
             try:
                 self._check_writer()
                 self._send()
+                self._has_ended.set()
+                self._beat.join()
                 self._say_who_writes(ended=True)
                 return
             except RunError as lost:
@@ -120,14 +136,13 @@ class Mirror:
         while not self._is_over.wait(EVERY_S):
             try:
                 self._check_writer()
-                self._say_who_writes()
                 self._send()
                 is_warned = False
             except RunError as lost:
                 self._lost = lost
                 self._on_lost()
                 return
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  nothing may end this thread without a word
                 if not is_warned:
                     _LOG.warning(
                         "warning: %s cannot be written: %s; the run goes on in %s, and is sent once it can be",
@@ -136,6 +151,13 @@ class Mirror:
                         self._path,
                     )
                 is_warned = True
+
+    def _keep_beating(self) -> None:
+        """Say every second who writes, however long an upload takes."""
+        while not self._has_ended.wait(EVERY_S):
+            with suppress(OSError, ValueError):  # what sends finds it out, and says so
+                if remote.writer(self._run).get("writer") == self._writer and not self._has_ended.is_set():
+                    self._say_who_writes()
 
     def _check_writer(self) -> None:
         if remote.writer(self._run).get("writer") != self._writer:
@@ -178,13 +200,15 @@ class Mirror:
         records, stamps = self._records(self._sent_bytes), self._stamps()
         if stamps.get(rundir.JOB) != self._sent.get(rundir.JOB):
             for name in (rundir.MANIFEST, rundir.JOB):
-                self._send_file(name, stamps[name])
+                if name in stamps:
+                    self._send_file(name, stamps[name])
         self._send_records(records)
         for name in sorted(stamps, key=lambda name: (_LAST.index(name) if name in _LAST else -1, name)):
             self._send_file(name, stamps[name])
-        for name in self._sent.keys() - stamps.keys():
-            self._run.delete(name)
-            del self._sent[name]
+        for name in self._sent.keys() - stamps.keys() - {rundir.JOB, rundir.MANIFEST}:
+            if not os.path.lexists(self._path / name):
+                self._run.delete(name)
+                del self._sent[name]
 
     def _send_records(self, content: bytes) -> None:
         while content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -54,7 +55,8 @@ class Head:
 
     def __init__(self, address: str | None) -> None:
         self._address = address
-        self._heard_at = time.monotonic()
+        self._silent_since: float | None = None
+        self._asked_at = -math.inf
         self._patience_s = 0.75 * float(os.environ.get(RECONNECT) or RECONNECT_S)
         self.is_given_up = False
 
@@ -66,11 +68,16 @@ class Head:
         """
         if self._address is None:
             return True
+        if self._silent_since is not None and time.monotonic() - self._asked_at < CONNECT_WITHIN_S:
+            return False
         host, _, port = self._address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_WITHIN_S).close()
         except OSError:
-            silent_s = time.monotonic() - self._heard_at
+            self._asked_at = time.monotonic()
+            if self._silent_since is None:
+                self._silent_since = self._asked_at
+            silent_s = self._asked_at - self._silent_since
             if silent_s > self._patience_s:
                 self.is_given_up = True
                 raise RunError(
@@ -78,5 +85,5 @@ class Head:
                     "start it again, or another cluster, then resume"
                 ) from None
             return False
-        self._heard_at = time.monotonic()
+        self._silent_since = None
         return True

@@ -59,8 +59,14 @@ class Nodes:
         return sum(demand.fits(node) for node in self.alive)
 
     def n_at_most(self, demand: Demand) -> int:
-        """Return how many units all nodes would compute at once, those that may come among them."""
-        return max(self.n_now(demand), sum(demand.fits(kind.resources) * kind.most for kind in self.may_come))
+        """Return how many units all nodes would compute at once, those that may come among them.
+
+        Kinds with a GPU count for units that need none where no other kind has room for them.
+        """
+        kinds = [kind for kind in self.may_come if demand.fits(kind.resources)]
+        without = [kind for kind in kinds if not kind.resources.get("GPU")]
+        chosen = kinds if demand.gpus else without or kinds
+        return max(self.n_now(demand), sum(demand.fits(kind.resources) * kind.most for kind in chosen))
 
     def has(self, resource: str) -> bool:
         """Tell whether a node has some of a resource, or one that may come would."""

@@ -66,6 +66,8 @@ _LOST = (
 )
 
 
+_OF_THE_PLACE = ("worker_lost", "ray_error", "out_of_memory", "timeout")
+"""Failures that another attempt at the same unit, elsewhere, may be spared."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -220,11 +222,18 @@ class RayExecutor:
         if time.monotonic() - self._counted_at > RECOUNT_S and self._head.answers():
             self._counted_at = time.monotonic()
             alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            self._known_nodes = Nodes(alive, () if self._owns_ray else node_types())
+            self._known_nodes = Nodes(alive, node_types() if self._is_on_head() else ())
         return self._known_nodes
 
+    def _is_on_head(self) -> bool:
+        """Tell whether this machine is the head of the cluster that this process has joined."""
+        if self._owns_ray or ray.util.client.ray.is_connected():
+            return False
+        host = str(ray.get_runtime_context().gcs_address).rpartition(":")[0]
+        return host in (ray.util.get_node_ip_address(), "127.0.0.1")
+
     def _task(self, engine: Engine) -> tuple[Any, Any]:
-        """Return the task of an engine's units, and the same for their second attempts, which go to any other node."""
+        """Return the task of an engine's units, and the same for second attempts, which Ray spreads over nodes."""
         if engine not in self._tasks:
             options = {"num_returns": 2, "max_retries": RETRIES_OF_LOST_WORKERS, **self._options(engine)}
             task = ray.remote(**options)(_execute)
@@ -303,7 +312,7 @@ class RayExecutor:
         (payload,) = (payload for outcome, payload in submitted.attempts if outcome == ref)
         outcome = self._outcome(ref, submitted)
         submitted.attempts = [attempt for attempt in submitted.attempts if attempt[0] != ref]
-        if isinstance(outcome, Failure) and outcome.code in ("worker_lost", "ray_error") and submitted.attempts:
+        if isinstance(outcome, Failure) and outcome.code in _OF_THE_PLACE and submitted.attempts:
             return None  # the other attempt goes on
         for other, _ in submitted.attempts:
             self._unit_of.pop(other, None)
@@ -322,6 +331,11 @@ class RayExecutor:
         except _LOST:
             return Failure("worker_lost", f"the worker was lost, {RETRIES_OF_LOST_WORKERS + 1} times over")
         except ray.exceptions.RayTaskError as error:
+            if _is_of_the_installation(error):
+                raise RunError(
+                    "a worker cannot load the orchestrator as it is here "
+                    f"({type(error.cause).__name__}: {error.cause}); install the same on every node, then resume"
+                ) from None
             return Failure.of(error.cause if isinstance(error.cause, Exception) else error)
         except ray.exceptions.RayError as error:
             return Failure("ray_error", type(error).__name__)
@@ -347,7 +361,10 @@ class RayExecutor:
 
     def _help_stragglers(self, engine: Engine) -> None:
         """Give units that take far longer than others of their kind to a second worker, where one has nothing to do."""
-        for unit_id in self._stragglers[engine].look(self._nodes().n_now(self._demands[engine]), time.monotonic()):
+        others = sum(n for other, n in self._n_running.items() if other != engine)
+        most = self._resources.max_concurrent or math.inf
+        n_slots = min(self._nodes().n_now(self._demands[engine]), most) - others
+        for unit_id in self._stragglers[engine].look(int(n_slots), time.monotonic()):
             submitted = self._running[unit_id]
             self._attempt(submitted, submitted.again())
 
@@ -364,8 +381,15 @@ class RayExecutor:
         return self._notes
 
     def fetch(self, handle: Handle) -> Any:
-        """Return the value behind a reference."""
-        return ray.get(handle)
+        """Return the value behind a reference.
+
+        Raises:
+            RunError: It was lost, and cannot be made again.
+        """
+        try:
+            return ray.get(handle)
+        except ray.exceptions.RayError as error:
+            raise RunError(f"a result was lost with its node ({type(error).__name__}); resume the run") from None
 
     def abandon(self) -> None:
         """Cancel what waits and what runs."""
@@ -382,7 +406,11 @@ class RayExecutor:
 
     def close(self) -> None:
         """Abandon what runs; leave the cluster that this executor joined, stop the Ray that it started."""
-        if self._head.is_given_up:
+        try:
+            is_there = not self._head.is_given_up and self._head.answers()
+        except RunError:
+            is_there = False
+        if not is_there:
             self._forget()
             return
         if not self._owns_ray:
@@ -395,6 +423,14 @@ class RayExecutor:
             self._forget()
             ray.shutdown()
             _quiet(False)
+
+
+def _is_of_the_installation(error: ray.exceptions.RayTaskError) -> bool:
+    """Tell whether a task failed before its unit was reached: what a unit raises is an outcome, and no task's error."""
+    text = str(error.cause)
+    return isinstance(error.cause, ImportError) or any(
+        mark in text for mark in ("failed to import on the worker", "Can't get attribute")
+    )
 
 
 def _quiet(is_quiet: bool) -> None:

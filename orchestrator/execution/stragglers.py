@@ -91,9 +91,3 @@ class Stragglers:
         """Return what nearly all units of a kind take for a cost of 1; infinite where too few have ended."""
         paces = sorted(self._paces[kind])
         return paces[int(0.9 * (len(paces) - 1))] if len(paces) >= SAMPLES else float("inf")
-
-    def clear(self) -> None:
-        """Forget what was submitted."""
-        self._queued.clear()
-        self._running.clear()
-        self._n_attempts = 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 
 from orchestrator.version import __version__
 
@@ -14,13 +16,21 @@ PACKAGES = ("ray", "numpy", "scipy", "scikit-learn", "pyarrow", "tensorflow", "k
 @cache
 def versions() -> tuple[tuple[str, str], ...]:
     """Return the versions in this process, by name."""
-    found = [("orchestrator", __version__), ("Python", platform.python_version())]
+    found = [("orchestrator", f"{__version__} of source {_source()}"), ("Python", platform.python_version())]
     for name in PACKAGES:
         try:
             found.append((name, metadata.version(name)))
         except metadata.PackageNotFoundError:
             found.append((name, "none"))
     return tuple(found)
+
+
+def _source() -> str:
+    """Return a hash of this package's source."""
+    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 @cache

@@ -7,7 +7,9 @@ one once it changes.
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -108,7 +110,9 @@ def _written(name: str, content: Content) -> str:
     path = _folder() / digest / file
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
-        content.tofile(path)
+        partial = path.with_name(f"{file}.{threading.get_ident()}.partial")
+        content.tofile(partial)
+        os.replace(partial, path)
     return str(path)
 
 

@@ -28,8 +28,9 @@ def test_node_has_room_for_as_many_units_as_its_scarcest_resource_allows(demand,
 
 def test_nodes_that_may_come_count_at_most_and_not_now():
     nodes = Nodes([SMALL], [NodeType(BIG, 3), NodeType(WITH_GPU, 2)])
-    assert (nodes.n_now(Demand(1)), nodes.n_at_most(Demand(1))) == (2, 3 * 16 + 2 * 4)
+    assert (nodes.n_now(Demand(1)), nodes.n_at_most(Demand(1))) == (2, 3 * 16)  # none with a GPU
     assert (nodes.n_now(Demand(1, 0.5)), nodes.n_at_most(Demand(1, 0.5))) == (0, 4)
+    assert Nodes([], [NodeType(WITH_GPU, 2)]).n_at_most(Demand(1)) == 2 * 4
     assert nodes.has("GPU")
     assert not Nodes([SMALL]).has("GPU")
     assert nodes.most("CPU") == 16
