@@ -56,7 +56,6 @@ class NetworkFamily(ABC):
         fused_choices: Choices that are selected by member there.
         preparing: Parameters that the preparation depends on.
         most_fused: How many members train as one program at most.
-        may_compile: Whether XLA compiles an epoch on CPUs: where it pays, and knows all that the networks are made of.
         initializing: Parameters that the first weights depend on, beside those of the graph.
         prepares: Whether the preparation is worth a work unit of its own, whose payload all who train on a fold share.
     """
@@ -69,7 +68,6 @@ class NetworkFamily(ABC):
     fused_choices: ClassVar[frozenset[str]] = frozenset({"activation", "normalization"})
     preparing: ClassVar[frozenset[str]] = frozenset()
     most_fused: ClassVar[int] = MOST_FUSED
-    may_compile: ClassVar[bool] = False
     initializing: ClassVar[tuple[str, ...]] = ()
     prepares: ClassVar[bool] = True
     conditions: ClassVar[Conditions] = SGD
@@ -166,7 +164,7 @@ class NetworkFamily(ABC):
         """Return the program of a structure, on a worker."""
         from orchestrator.families.networks.program import Program
 
-        return Program(structure, self.build, may_compile=self.may_compile)
+        return Program(structure, self.build)
 
     def signature(self, params: Params, shape: Shape) -> Signature:
         """Return what the network takes and gives."""

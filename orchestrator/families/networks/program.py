@@ -21,7 +21,6 @@ import tensorflow as tf
 from orchestrator.families.networks.kit import MemberDropout, PlainKit, PopulationKit, corner
 from orchestrator.families.networks.losses import hyper_shapes, loss_of
 from orchestrator.families.networks.structure import Structure
-from orchestrator.families.tensorflow_setup import uses_mixed_precision
 from orchestrator.space import Params
 
 MOST_PROGRAMS = 12
@@ -38,12 +37,10 @@ class Program:
     Args:
         structure: The structure.
         build: The family's architecture: takes a kit, the structural parameters and the signature, returns a model.
-        may_compile: Whether XLA compiles an epoch, where it can: on CPUs, all in float32.
     """
 
-    def __init__(self, structure: Structure, build: Any, *, may_compile: bool = False) -> None:
+    def __init__(self, structure: Structure, build: Any) -> None:
         self.structure = structure
-        self.is_compiled = may_compile and not uses_mixed_precision() and not tf.config.list_physical_devices("GPU")
         self.build = build
         self.kit = PopulationKit(structure)
         self.template: keras.Model = build(self.kit, dict(structure.fixed), structure.signature)
@@ -53,9 +50,7 @@ class Program:
         self.sizes = [int(np.prod(shape)) for shape in self.shapes]
         self.n_weights = sum(self.sizes)
         self._initial: OrderedDict[Any, list[tuple[str, tuple[int, ...], Any]]] = OrderedDict()
-        self.train_epoch = tf.function(
-            self._train_epoch, self._train_signature(), autograph=False, jit_compile=self.is_compiled or None
-        )
+        self.train_epoch = tf.function(self._train_epoch, self._train_signature(), autograph=False)
         self.evaluate = tf.function(self._evaluate, self._evaluate_signature(), autograph=False)
 
     def _train_signature(self) -> list[Any]:

@@ -2,8 +2,7 @@
 
 A member ends when its epochs are over, when it has not improved for as long as its patience, or when it diverges; it is
 taken out of the stack, and the others go on as if it had never been there. A population never has fewer than two: one
-that is left trains as two copies of itself, since a stack of one would round otherwise. A program that is compiled is
-compiled for each number of members, so that there the stack has one of a few sizes, filled up with copies.
+that is left trains as two copies of itself, since a stack of one would round otherwise.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ from orchestrator.families.networks.structure import Member, seed_of
 from orchestrator.families.scoring import score_of
 
 DECIMALS = 12
-COMPILED_SIZES = (2, 4)
-"""Sizes of a stack whose program is compiled; from there on the multiples of the last."""
 
 
 @dataclass(slots=True)
@@ -61,9 +58,8 @@ class Trainer:
         places = dict(zip(parts, starts, strict=False))
         self._offsets = {key: places[id(block.target)] for key, block in self.blocks.items()}
         names = [one.name for one in self.program.structure.signature.inputs]
-        n_parts = _power_of_two(len(parts)) if self.program.is_compiled else len(parts)
-        self._inputs = {name: _joined([block.inputs[name] for block in parts.values()], n_parts) for name in names}
-        self._target = _joined([block.target for block in parts.values()], n_parts)
+        self._inputs = {name: _joined([block.inputs[name] for block in parts.values()]) for name in names}
+        self._target = _joined([block.target for block in parts.values()])
 
     def begin(self, member: Member) -> Progressed:
         """Return a member that has not trained yet."""
@@ -103,7 +99,8 @@ class Trainer:
                 reached[i] = self._taken(reached[i], stack, slots.index(i), epoch + 1)
             if not remaining:
                 break
-            if remaining != active and self._is_worth_less(fewer := self._slots(remaining), slots):
+            if remaining != active:
+                fewer = self._slots(remaining)
                 places = [slots.index(i) for i in fewer]
                 stack = tf.nest.map_structure(lambda part: tf.gather(part, places), stack)  # noqa: B023
                 slots = fewer
@@ -112,17 +109,7 @@ class Trainer:
 
     def _slots(self, active: Sequence[int]) -> list[int]:
         """Return which member is at each place of the stack."""
-        size = len(active)
-        if self.program.structure.is_fused:
-            size = max(2, size)
-        if self.program.is_compiled:
-            step = COMPILED_SIZES[-1]
-            size = next((one for one in COMPILED_SIZES if one >= size), -(-size // step) * step)
-        return [active[place % len(active)] for place in range(size)]
-
-    def _is_worth_less(self, fewer: Sequence[int], slots: Sequence[int]) -> bool:
-        """Tell whether a smaller stack saves anything: half of one that has to be compiled anew."""
-        return 2 * len(fewer) <= len(slots) if self.program.is_compiled else True
+        return [*active, *active] if self.program.structure.is_fused and len(active) == 1 else list(active)
 
     def _stacked(self, states: Sequence[Progressed]) -> Any:
         flat = np.stack([s.now.flat for s in states])
@@ -246,11 +233,5 @@ class Trainer:
         return [losses.probabilities(signature, one[: len(r)]) for one, r in zip(logits, wanted, strict=True)]
 
 
-def _joined(parts: Sequence[Array], n_parts: int) -> Any:
-    """Return arrays one after another, and zeros in place of those that are missing to `n_parts`."""
-    parts = [*parts, *(np.zeros_like(parts[0]) for _ in range(n_parts - len(parts)))]
+def _joined(parts: Sequence[Array]) -> Any:
     return tf.convert_to_tensor(parts[0] if len(parts) == 1 else np.concatenate(parts))
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
