@@ -120,6 +120,21 @@ def test_node_that_the_autoscaler_would_start_is_asked_for_and_others_are_refuse
     assert RayExecutor(resources=Resources(gpu_fraction=0.5)).capacity("tensorflow") == 4
 
 
+@pytest.mark.slow
+def test_joined_cluster_keeps_no_notes_of_a_run_that_has_left() -> None:
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        executor = RayExecutor(made.address)
+        internal_kv._internal_kv_put(f"{executor._key}/unit", "epoch 1", namespace=ray_executor.NOTES)
+        executor.close()
+        assert not ray.is_initialized()
+        ray.init(address=made.address, log_to_driver=False, logging_level="error")
+        assert internal_kv._internal_kv_list("", namespace=ray_executor.NOTES) == []
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
@@ -210,18 +225,3 @@ def test_run_whose_head_dies_ends_in_words_and_not_with_ray(
     assert said, log.read_text()
     manifest = json.loads(Path("run/manifest.json").read_text())
     assert (manifest["state"], manifest["exit_code"]) == ("failed", 1)
-
-
-@pytest.mark.slow
-def test_joined_cluster_keeps_no_notes_of_a_run_that_has_left() -> None:
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        executor = RayExecutor(made.address)
-        internal_kv._internal_kv_put(f"{executor._key}/unit", "epoch 1", namespace=ray_executor.NOTES)
-        executor.close()
-        assert not ray.is_initialized()
-        ray.init(address=made.address, log_to_driver=False, logging_level="error")
-        assert internal_kv._internal_kv_list("", namespace=ray_executor.NOTES) == []
-    finally:
-        ray.shutdown()
-        made.shutdown()

@@ -17,7 +17,7 @@ import pytest
 import ray
 import ray.cloudpickle
 
-from orchestrator.errors import JobError
+from orchestrator.errors import JobError, RunError
 from orchestrator.execution import memory
 from orchestrator.execution.base import Completion, Executor
 from orchestrator.execution.inline import InlineExecutor
@@ -248,20 +248,32 @@ def test_as_many_processes_are_prepared_as_can_compute(
     executor.close()
 
 
-@pytest.mark.parametrize("make", [InlineExecutor, partial(RayExecutor, None)], ids=["inline", "ray"])
-def test_gpu_that_is_not_there_is_said(
-    make: Callable[[Resources], Executor], local_ray: None, monkeypatch: Any
-) -> None:
+def test_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    executor = make(Resources(device="gpu"))
+    executor = InlineExecutor(Resources(device="gpu"))
     with pytest.raises(JobError, match=r"^resources\.device: found gpu, and .* has no GPU; expected auto or cpu"):
         executor.prewarm("tensorflow")
     executor.prewarm("sklearn")  # which needs none
     executor.close()
 
 
-def test_more_threads_than_a_node_has_cpus_are_said(local_ray: None) -> None:
-    executor = RayExecutor(None, Resources(threads=64))
-    with pytest.raises(JobError, match=r"^resources\.threads: found 64; expected at most a node's CPUs, 2"):
-        executor.prewarm("tensorflow")
+def wait_for_ever(executor: Executor) -> None:
+    while True:
+        assert executor.completed(0.2) == []
+
+
+@pytest.mark.parametrize(
+    ("resources", "needed"),
+    [
+        (Resources(device="gpu", join_within_s=1.0), "1 CPU and 0.25 of a GPU"),
+        (Resources(threads=64, join_within_s=1.0), "64 CPUs"),
+    ],
+)
+def test_what_no_node_of_a_joined_cluster_has_is_waited_for_and_said(
+    local_ray: None, resources: Resources, needed: str
+) -> None:
+    executor = RayExecutor(None, resources)
+    executor.submit(Network("n", look_around), executor.share(None), [])
+    with pytest.raises(RunError, match=f"^no node of the Ray cluster has {needed}, and none came within 1 s"):
+        wait_for_ever(executor)
     executor.close()
