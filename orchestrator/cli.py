@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from orchestrator.errors import JobError, OrchestratorError
+from orchestrator.errors import JobError, OrchestratorError, RunError
 from orchestrator.version import __version__
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the job")
     resume = verb("resume", _resume, "go on with a run, or extend it with a larger budget or a wider space")
     resume.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
+    resume.add_argument("--force", action="store_true", help="open the test rows again for a new best trial")
     _run_options(resume, out=False, debug=False)
     status = verb("status", _status, "how far a run is, and what failed")
     status.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
@@ -141,6 +142,10 @@ def _parser() -> argparse.ArgumentParser:
     board.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     board.add_argument("--top", type=_positive, metavar="N", help="only the first N rows")
     board.add_argument("--format", default="table", choices=("table", "json", "csv", "md"), help="table by default")
+    again = verb("replay", _replay, "train one trial of a run again and compare its score with the recorded one")
+    again.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
+    again.add_argument("trial", metavar="TRIAL", help="the trial, as the leaderboard calls it: SEARCH/NUMBER")
+    _where_options(again)
     verb("schema", _schema, "print the JSON Schema of a job file")
     return parser
 
@@ -151,10 +156,14 @@ def _run_options(parser: argparse.ArgumentParser, *, out: bool = True, debug: bo
             "--out", metavar="DIR", help="the run directory or its URI; a new one below runs/ by default"
         )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the job")
-    parser.add_argument("--address", metavar="ADDR", help="a Ray cluster; RAY_ADDRESS, else this machine, by default")
-    parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="ray by default")
+    _where_options(parser)
     if debug:
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _where_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--address", metavar="ADDR", help="a Ray cluster; RAY_ADDRESS, else this machine, by default")
+    parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="ray by default")
 
 
 def _positive(text: str) -> int:
@@ -189,7 +198,7 @@ def _run_job(job: Job, folder: Path, options: argparse.Namespace) -> int:
 def _resume(options: argparse.Namespace) -> int:
     from orchestrator import rundir, runs
 
-    return _shown(partial(runs.resume, rundir.find(options.run), options.set), options)
+    return _shown(partial(runs.resume, rundir.find(options.run), options.set, force=options.force), options)
 
 
 def _shown(call: Callable[..., Result], options: argparse.Namespace) -> int:
@@ -334,6 +343,20 @@ def _leaderboard(options: argparse.Namespace) -> int:
     text = leaderboard.FORMATS[options.format](board.to_arrow(), board.metric, options.top)
     print(text.removesuffix("\n"))
     return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from orchestrator.replay import replay
+
+    replayed = replay(options.run, options.trial, executor=options.executor, address=options.address)
+    for name, result in (("recorded", replayed.recorded), ("replayed", replayed.found)):
+        said = f"score {result.score!r} ± {result.score_std!r}" if result.failure is None else result.failure.code
+        print(f"{name}: {result.trial.id} {result.state}, {said}")
+    if replayed.is_same:
+        print("the same")
+        return 0
+    changes = f"; versions changed: {', '.join(replayed.changes)}" if replayed.changes else ""
+    raise RunError(f"{options.trial} came out otherwise than it was recorded{changes}")
 
 
 def _schema(options: argparse.Namespace) -> int:

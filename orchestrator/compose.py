@@ -22,6 +22,7 @@ from orchestrator.families.code import BUILD, Code
 from orchestrator.families.code import read as read_code
 from orchestrator.job import Job, Search
 from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished, answers_in
+from orchestrator.oof import Kept
 from orchestrator.results import leaderboard, model
 from orchestrator.results.leaderboard import Leaderboard, Row
 from orchestrator.search.plan import Outcome
@@ -317,6 +318,19 @@ def new_generations(job: Job, made: Sequence[int], records: Sequence[Record]) ->
         if not generations or generations[-1].space != space:
             opened.append(SpaceOpened(search.name or "", len(generations), n, space))
     return opened
+
+
+def kept_of(board: Leaderboard, states: Sequence[SearchState]) -> list[Kept]:
+    """Return the completed trials of a board, best first, with the answers that make them up."""
+    of_search = {state.spec.name: state for state in states}
+    kept = []
+    for row in board.rows:
+        if row.state == "completed" and row.search in of_search:
+            state = of_search[row.search]
+            trial = state.results[row.number].trial
+            answers = state.generations[trial.generation].plan.answers_of(trial.params)
+            kept.append(Kept(row.trial, row.search, answers))
+    return kept
 
 
 def board_of(job: Job, results: Sequence[TrialResult], dummy: tuple[float, float]) -> Leaderboard:

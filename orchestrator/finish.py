@@ -6,13 +6,12 @@ import logging
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrator import families, rundir
 from orchestrator.compose import Prepared
@@ -21,6 +20,7 @@ from orchestrator.execution.base import Executor, Handle
 from orchestrator.families.base import Failure
 from orchestrator.job import comparator_names
 from orchestrator.ledger import Ledger, Record, TestOpened
+from orchestrator.oof import as_parquet
 from orchestrator.results import leaderboard, model
 from orchestrator.results.leaderboard import Leaderboard, Row
 from orchestrator.results.model import Refitted, RefitUnit
@@ -30,21 +30,11 @@ from orchestrator.space import dimensions
 _LOG = logging.getLogger(__name__)
 
 
-def finish(
-    prepared: Prepared,
-    path: Path,
-    ledger: Ledger,
-    records: Sequence[Record],
-    executor: Executor,
-    train: Handle,
-    states: Sequence[SearchState],
-    board: Leaderboard,
-    manifest: dict[str, Any],
-    should_stop: Callable[[], bool],
-) -> Mapping[str, float | None]:
-    """Refit the winner, open the test rows, and write what the run is for.
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a run.
 
-    Args:
+    Attributes:
         prepared: The job and its data.
         path: The run directory.
         ledger: Where the opening of the test rows is recorded.
@@ -55,79 +45,124 @@ def finish(
         board: Their leaderboard.
         manifest: Gains the openings.
         should_stop: Whether to leave off.
-
-    Returns:
-        Scores on the test rows, by model; None where there are no test rows.
-
-    Raises:
-        RunError: No trial completed, or a final fit failed.
-        Interrupted: It was told to leave off.
+        may_open_again: Whether the test rows may be opened for one trial after they were for another.
     """
-    best = board.best
-    if best is None or best.score is None:
-        write_board(path, board)
-        write_journals(path, states)
-        errors = [row.error for row in board.rows if row.error]
+
+    prepared: Prepared
+    path: Path
+    ledger: Ledger
+    records: Sequence[Record]
+    executor: Executor
+    train: Handle
+    states: Sequence[SearchState]
+    board: Leaderboard
+    manifest: dict[str, Any]
+    should_stop: Callable[[], bool]
+    may_open_again: bool = False
+
+    def finish(self) -> Mapping[str, float | None]:
+        """Refit the winner, open the test rows, and write what the run is for.
+
+        Returns:
+            Scores on the test rows, by model; None where there are no test rows, or they stay closed.
+
+        Raises:
+            RunError: No trial completed, or a final fit failed.
+            Interrupted: It was told to leave off.
+        """
+        best = self._best()
+        openings = [record for record in self.records if isinstance(record, TestOpened)]
+        known = openings[-1] if openings and openings[-1].best == best.trial else None
+        opens = self.prepared.data.test is not None and (not openings or known is not None or self.may_open_again)
+        has_model = known is not None and model.saved_trial(self.path / rundir.BEST) == best.trial
+        units = {} if has_model else self._units(best, opens=opens)
+        test = self.executor.share(self.prepared.data.test if opens else None)
+        for unit in units.values():
+            self.executor.submit(unit, self.train, [test], is_limited=False)
+        write_board(self.path, self.board)  # while the models fit
+        write_journals(self.path, self.states)
+        refitted = self._collected(units)
+        if known is None and (opens or not openings):
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            known = TestOpened(now, best.trial, {name: one.test_score for name, one in refitted.items()})
+            self._write_test(refitted)
+            self.ledger.append([known])
+            openings.append(known)
+        if not has_model:
+            _write_best(self.path, self.prepared, best, refitted["best"])
+        if self.prepared.data.test is not None:
+            self.manifest["test"]["openings"] = [asdict(opening) for opening in openings]
+        if known is None:
+            _LOG.warning(
+                "warning: the test rows were opened for %s and stay closed for %s, the best now; to open them again: "
+                "orchestrator resume --force %s",
+                openings[-1].best,
+                best.trial,
+                shlex.quote(rundir.called(self.path)),
+            )
+            return {"best": None}
+        return known.scores
+
+    def _best(self) -> Row:
+        best = self.board.best
+        if best is not None and best.score is not None:
+            return best
+        write_board(self.path, self.board)
+        write_journals(self.path, self.states)
+        errors = [row.error for row in self.board.rows if row.error]
         reason = (
             f"all {len(errors)} trials failed, first with {errors[0]}"
             if errors
             else "no batch of trials finished in time"
         )
         raise RunError(
-            f"no model was found: {reason}. See `orchestrator leaderboard {shlex.quote(rundir.called(path))}`"
+            f"no model was found: {reason}. See `orchestrator leaderboard {shlex.quote(rundir.called(self.path))}`"
         )
-    openings = [record for record in records if isinstance(record, TestOpened)]
-    known = openings[-1] if openings and openings[-1].best == best.trial else None
-    has_model = known is not None and model.saved_trial(path / rundir.BEST) == best.trial
-    units = {} if has_model else _refit_units(prepared, best)
-    test = executor.share(prepared.data.test)
-    for unit in units.values():
-        executor.submit(unit, train, [test], is_limited=False)
-    write_board(path, board)  # while the models fit
-    write_journals(path, states)
-    refitted = _collected(executor, units, should_stop)
-    if known is None:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        known = TestOpened(now, best.trial, {name: one.test_score for name, one in refitted.items()})
-        ledger.append([known])
-        openings.append(known)
-    if not has_model:
-        _write_best(path, prepared, best, refitted["best"])
-    manifest["test"]["openings"] = [asdict(opening) for opening in openings if prepared.data.test is not None]
-    return known.scores
 
-
-def _refit_units(prepared: Prepared, best: Row) -> dict[str, RefitUnit]:
-    job = prepared.job
-    units = {"best": RefitUnit("refit/best", families.find(best.family), best.params, best.epochs, keep=True)}
-    if prepared.data.test is None:
+    def _units(self, best: Row, *, opens: bool) -> dict[str, RefitUnit]:
+        job = self.prepared.job
+        units = {"best": RefitUnit("refit/best", families.find(best.family), best.params, best.epochs, keep=True)}
+        if not opens:
+            return units
+        units["dummy"] = RefitUnit("refit/dummy", model.Dummy(), {}, None, keep=False)
+        for name, comparator in zip(comparator_names(job), job.comparators, strict=True):
+            family = families.find(comparator.family)
+            units[name] = RefitUnit(f"refit/{name}", family, comparator.params, None, keep=False)
         return units
-    units["dummy"] = RefitUnit("refit/dummy", model.Dummy(), {}, None, keep=False)
-    for name, comparator in zip(comparator_names(job), job.comparators, strict=True):
-        family = families.find(comparator.family)
-        units[name] = RefitUnit(f"refit/{name}", family, comparator.params, None, keep=False)
-    return units
 
+    def _collected(self, units: Mapping[str, RefitUnit]) -> dict[str, Refitted]:
+        names = {unit.id: name for name, unit in units.items()}
+        found: dict[str, Refitted] = {}
+        while len(found) < len(units):
+            if self.should_stop():
+                raise Interrupted("interrupted while the winner was refitted")
+            for done in self.executor.completed(0.5):
+                name = names[done.unit_id]
+                if not isinstance(done.outcome, Failure):
+                    found[name] = self.executor.fetch(done.payload)
+                elif name == "best":
+                    raise RunError(f"the final fit of {name!r} failed: {done.outcome.code}: {done.outcome.message}")
+                else:
+                    found[name] = Refitted({}, 0.0, 0.0, problem=done.outcome.message)
+                one = found[name]
+                if problem := one.problem or (one.test.problem if one.test is not None else None):
+                    _LOG.warning("warning: no score of %s on the test rows: %s", name, problem)
+        return {name: found[name] for name in units}
 
-def _collected(
-    executor: Executor, units: Mapping[str, RefitUnit], should_stop: Callable[[], bool]
-) -> dict[str, Refitted]:
-    names = {unit.id: name for name, unit in units.items()}
-    found: dict[str, Refitted] = {}
-    while len(found) < len(units):
-        if should_stop():
-            raise Interrupted("interrupted while the winner was refitted")
-        for done in executor.completed(0.5):
-            name = names[done.unit_id]
-            if not isinstance(done.outcome, Failure):
-                found[name] = executor.fetch(done.payload)
-            elif name == "best":
-                raise RunError(f"the final fit of {name!r} failed: {done.outcome.code}: {done.outcome.message}")
-            else:
-                found[name] = Refitted(None, {}, 0.0, 0.0, done.outcome.message)
-            if found[name].problem:
-                _LOG.warning("warning: no score of %s on the test rows: %s", name, found[name].problem)
-    return {name: found[name] for name in units}
+    def _write_test(self, refitted: Mapping[str, Refitted]) -> None:
+        """Write what the models said of the test rows, with the truth: class codes or numbers, and probabilities."""
+        test = self.prepared.data.test
+        if test is None:
+            return
+        columns: dict[str, Any] = {"target": pa.array(test.target)}
+        for name, one in refitted.items():
+            if one.test is not None:
+                columns[name] = pa.array(one.test.said)
+                if one.test.probabilities is not None:
+                    width = one.test.probabilities.shape[1]
+                    values = pa.array(one.test.probabilities.ravel())
+                    columns[f"{name}_proba"] = pa.FixedSizeListArray.from_arrays(values, width)
+        rundir.write(self.path / rundir.TEST, as_parquet(pa.table(columns)))
 
 
 def write_board(path: Path, board: Leaderboard) -> None:
@@ -135,17 +170,10 @@ def write_board(path: Path, board: Leaderboard) -> None:
     table = board.to_arrow()
     by_number = [(row.order, row.number, i) for i, row in enumerate(board.rows)]
     trials = table.take([i for _, _, i in sorted(by_number)]).drop_columns(["rank", "ci_low", "ci_high", "ties_leader"])
-    rundir.write(path / "trials.parquet", _parquet(trials))
-    rundir.write(path / "leaderboard.parquet", _parquet(table))
+    rundir.write(path / "trials.parquet", as_parquet(trials))
+    rundir.write(path / "leaderboard.parquet", as_parquet(table))
     rundir.write(path / "leaderboard.csv", leaderboard.as_csv(table, board.metric))
     rundir.write(path / "leaderboard.md", leaderboard.as_markdown(table, board.metric))
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
 
 
 def write_journals(path: Path, states: Sequence[SearchState]) -> None:

@@ -206,6 +206,8 @@ class Resources:
         join_within_s: How many seconds a node that the job needs may be missing from a cluster before the run gives up;
             where the cluster's own configuration says that one may come, it waits for as long as that takes.
         mixed_precision: Whether networks compute in bfloat16 and keep their weights in float32. Results depend on it.
+        predictions_mb: How many megabytes of out-of-fold predictions a run keeps, before compression; the bottom of the
+            board goes first. 0 keeps none, and then nothing can be said of how sure a score is.
     """
 
     max_concurrent: Count | None = None
@@ -215,6 +217,7 @@ class Resources:
     gpu_fraction: Share = 0.25
     join_within_s: Seconds = 600.0
     mixed_precision: Annotated[bool, Field(strict=True)] = False
+    predictions_mb: Annotated[int, Field(ge=0, strict=True)] = 1024
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
-from orchestrator import remote, rundir
+from orchestrator import oof, remote, rundir
 from orchestrator.errors import Interrupted, RunError
 from orchestrator.ledger import FILE
 from orchestrator.objects import Objects, reason
@@ -194,14 +194,17 @@ class Mirror:
     def _send(self) -> None:
         """Send what has changed.
 
-        A job that was changed goes before the records that are made under it, as it is written here; the manifest,
-        which says how a run ended, goes last.
+        A job that was changed goes before the records that are made under it, as it is written here, and so does what
+        trials said; the manifest, which says how a run ended, goes last.
         """
         records, stamps = self._records(self._sent_bytes), self._stamps()
         if stamps.get(rundir.JOB) != self._sent.get(rundir.JOB):
             for name in (rundir.MANIFEST, rundir.JOB):
                 if name in stamps:
                     self._send_file(name, stamps[name])
+        for name in sorted(stamps):
+            if name.startswith(f"{oof.FOLDER}/"):
+                self._send_file(name, stamps[name])
         self._send_records(records)
         for name in sorted(stamps, key=lambda name: (_LAST.index(name) if name in _LAST else -1, name)):
             self._send_file(name, stamps[name])

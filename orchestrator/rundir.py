@@ -21,7 +21,7 @@ from orchestrator.errors import JobError, OrchestratorError, RunError, did_you_m
 from orchestrator.objects import below, is_uri
 
 JOB, MANIFEST, LEDGER, LOG = "job.yaml", "manifest.json", ledger.FOLDER, "log.jsonl"
-BEST, STUDY, CODE = "best", "study", "code"
+BEST, STUDY, CODE, TEST = "best", "study", "code", "test.parquet"
 SPARE_BYTES = 4 << 20
 RECORDED_PACKAGES = ("numpy", "scipy", "scikit-learn", "optuna", "pyarrow", "ray", "skops")
 
@@ -247,6 +247,12 @@ def surroundings() -> dict[str, Any]:
             "byte_order": sys.byteorder,
         },
     }
+
+
+def changed_versions(before: Mapping[str, str]) -> list[str]:
+    """Return which packages are of another version than they were, as `name before -> now`."""
+    now = surroundings()["versions"]
+    return [f"{name} {before[name]} -> {now[name]}" for name in before if now.get(name) not in (None, before[name])]
 
 
 def _cpu_model() -> str:

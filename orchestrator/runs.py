@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+import numpy as np
+
 from orchestrator import compose, families, rundir
 from orchestrator import job as jobs
 from orchestrator.compose import (
@@ -38,10 +40,11 @@ from orchestrator.execution.base import Executor
 from orchestrator.execution.environment import onednn
 from orchestrator.families.base import Answer, Shape
 from orchestrator.families.code import Code, copy_name
-from orchestrator.finish import finish, write_board, write_journals
+from orchestrator.finish import End, write_board, write_journals
 from orchestrator.job import Job
 from orchestrator.ledger import Ledger, Record, read
 from orchestrator.mirror import mirrored
+from orchestrator.oof import Kept, OutOfFoldFiles
 from orchestrator.results.leaderboard import Leaderboard
 from orchestrator.results.model import Model
 from orchestrator.search.course import Course
@@ -140,6 +143,7 @@ def resume(
     address: str | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_start: Callable[[Path, Prepared], None] = lambda path, prepared: None,
+    force: bool = False,
 ) -> Result:
     """Go on with a run where it stopped, or with a larger budget or a wider space.
 
@@ -150,6 +154,7 @@ def resume(
         address: As for `run`.
         on_progress: As for `run`.
         on_start: As for `run`.
+        force: Whether to open the test rows again where another trial has become the best since they were opened.
 
     Raises:
         JobError: A change is not one that a resumed run may make.
@@ -185,13 +190,12 @@ def resume(
             rundir.write(path / rundir.JOB, jobs.to_yaml(prepared.job))
         ledger.append(opened)
         on_start(path, prepared)
-        return _run(prepared, path, ledger, [*records, *opened], executor, address, on_progress, should_stop)
+        records += opened
+        return _run(prepared, path, ledger, records, executor, address, on_progress, should_stop, force=force)
 
 
 def _remark_on_versions(before: Mapping[str, str]) -> None:
-    now = rundir.surroundings()["versions"]
-    other = [f"{name} {before[name]} -> {now[name]}" for name in before if now.get(name) not in (None, before[name])]
-    if other:
+    if other := rundir.changed_versions(before):
         logging.getLogger(__name__).warning(
             "warning: versions changed since the run began, and results may with them: %s", ", ".join(other)
         )
@@ -264,7 +268,12 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
     }
 
 
-def _executor(name: ExecutorName, address: str | None, job: Job) -> Executor:
+def executor_of(name: ExecutorName, address: str | None, job: Job) -> Executor:
+    """Return the executor that a job's units are computed by.
+
+    Raises:
+        JobError: There is none of that name.
+    """
     if name == "inline":
         from orchestrator.execution.inline import InlineExecutor
 
@@ -292,6 +301,8 @@ def _run(
     address: str | None,
     on_progress: Callable[[Progress], None],
     should_stop: _StopSignals,
+    *,
+    force: bool = False,
 ) -> Result:
     job = prepared.job
     manifest = rundir.read_manifest(path)
@@ -301,13 +312,15 @@ def _run(
     started = time.monotonic()
     session: dict[str, float] = {}
     try:
-        with _closing(_executor(executor_name, address, job)) as executor:
+        with closing(executor_of(executor_name, address, job)) as executor:
             should_stop.install()
             _prewarm(executor, job)
             session["startup_s"] = round(time.monotonic() - started, 6)
             states, answers = states_of(job, prepared.shape, records), answers_of(records)
             timer = _SearchTimer(path, manifest, job.budget.time_s)
             train = executor.share(prepared.data.train)
+
+            kept = _out_of_fold(prepared, path, states)
 
             def report(progress: Progress) -> None:
                 on_progress(progress)
@@ -319,6 +332,7 @@ def _run(
                 ledger,
                 executor,
                 train,
+                keep=kept.append,
                 seconds_left=timer.seconds_left,
                 should_stop=should_stop,
                 on_progress=report,
@@ -335,7 +349,9 @@ def _run(
                 write_journals(path, states)
                 raise Interrupted(f"interrupted after {len(results)} trials, which are saved")
             executor.abandon()
-            scores = finish(prepared, path, ledger, records, executor, train, states, board, manifest, should_stop)
+            kept.settle(compose.kept_of(board, states))
+            end = End(prepared, path, ledger, records, executor, train, states, board, manifest, should_stop, force)
+            scores = end.finish()
             result = Result(path, board, scores, ending)
     except Interrupted as error:
         _end(path, manifest, "interrupted", error.exit_code, session, str(error))
@@ -352,6 +368,22 @@ def _run(
         raise
     _end(path, manifest, "finished" if result.ending == "finished" else "time", 0, session, None)
     return result
+
+
+def _out_of_fold(prepared: Prepared, path: Path, states: Sequence[SearchState]) -> OutOfFoldFiles:
+    """Return what keeps the run's out-of-fold predictions, with the rows they are of."""
+    job, train = prepared.job, prepared.data.train
+
+    def board() -> list[Kept]:
+        results = [result for state in states for result in state.results.values()]
+        return compose.kept_of(compose.board_of(job, results, prepared.dummy), states)
+
+    files = OutOfFoldFiles(path, job.resources.predictions_mb << 20, board)
+    fold = np.full(len(train.target), -1, np.int16)
+    for number, one in enumerate(train.folds):
+        fold[one.valid] = number
+    files.write_rows(fold, train.target)
+    return files
 
 
 class _SearchTimer:
@@ -401,7 +433,8 @@ def _end(
 
 
 @contextmanager
-def _closing(executor: Executor) -> Iterator[Executor]:
+def closing(executor: Executor) -> Iterator[Executor]:
+    """Close an executor at the end."""
     try:
         yield executor
     finally:

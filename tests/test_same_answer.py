@@ -310,8 +310,8 @@ def test_run_killed_after_it_opened_the_test_rows_still_saves_the_winner(
     with monkeypatch.context() as patch:
         patch.setattr(finish, "_write_best", before_calling(finish._write_best, lambda: sys.exit("killed")))
         with pytest.raises(SystemExit):
-            orchestrator.resume(path, ["searches.0.trials=64"], executor="inline")
-    result = orchestrator.resume(path, executor="inline")
+            orchestrator.resume(path, ["searches.0.trials=64"], executor="inline", force=True)
+    result = orchestrator.resume(path, executor="inline", force=True)
     assert result.leaderboard.best is not None
     assert first.leaderboard.best is not None
     assert result.leaderboard.best.trial != first.leaderboard.best.trial, "the test needs another winner"
@@ -354,7 +354,7 @@ def test_fewer_trials_and_then_more_give_the_board_of_all_at_once(
     orchestrator.run(small_job(sampler, then), at_once, executor="inline")
     orchestrator.run(small_job(sampler, first), in_two, executor="inline")
     assert rows_of(in_two) == rows_of(at_once)[:first]
-    orchestrator.resume(in_two, [f"searches.0.trials={then}"], executor="inline")
+    orchestrator.resume(in_two, [f"searches.0.trials={then}"], executor="inline", force=True)
     assert len(rows_of(in_two)) == then
     assert_whole(in_two, board(at_once), may_open_again=True)
 
@@ -364,7 +364,7 @@ def test_larger_budget_over_two_searches_gives_the_board_of_all_at_once(tmp_path
     job = dataclasses.replace(small_job("tpe"), searches=(one, two), budget=Budget(trials=70))
     orchestrator.run(job, tmp_path / "at_once", executor="inline")
     orchestrator.run(dataclasses.replace(job, budget=Budget(trials=33)), tmp_path / "in_two", executor="inline")
-    orchestrator.resume(tmp_path / "in_two", ["budget.trials=70"], executor="inline")
+    orchestrator.resume(tmp_path / "in_two", ["budget.trials=70"], executor="inline", force=True)
     assert_whole(tmp_path / "in_two", board(tmp_path / "at_once"), may_open_again=True)
 
 
@@ -387,7 +387,7 @@ def test_run_that_time_ended_is_a_prefix_of_whole_batches_and_ends_as_ever_with_
     before = board(timed)
     assert orchestrator.resume(timed, executor="inline").ending == "time"  # there is no time left
     assert board(timed) == before
-    assert orchestrator.resume(timed, ["budget.time_s=null"], executor="inline").ending == "finished"
+    assert orchestrator.resume(timed, ["budget.time_s=null"], executor="inline", force=True).ending == "finished"
     assert_whole(timed, board(whole), may_open_again=True)
 
 

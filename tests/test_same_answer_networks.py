@@ -197,6 +197,6 @@ def test_fewer_trials_and_then_more_give_the_board_of_all_at_once(tmp_path: Path
     at_once, in_two = tmp_path / "at_once", tmp_path / "in_two"
     orchestrator.run(job(24), at_once, executor="inline")
     orchestrator.run(job(12), in_two, executor="inline")  # half of the second batch
-    orchestrator.resume(in_two, ["searches.0.trials=24", "searches.1.trials=24"], executor="inline")
+    orchestrator.resume(in_two, ["searches.0.trials=24", "searches.1.trials=24"], executor="inline", force=True)
     assert_whole(in_two, board(at_once), may_open_again=True)
     assert answers_of(in_two) == answers_of(at_once)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.execution.base import Completion, Handle, run_unit
@@ -68,7 +68,7 @@ class InlineExecutor:
         unit_id = self._waiting.popleft().unit.id
         if isinstance(outcome, Failure):
             return [Completion(unit_id, outcome)]
-        return [Completion(unit_id, UnitOutput(outcome.answers), outcome.payload)]
+        return [Completion(unit_id, replace(outcome, payload=None), outcome.payload)]
 
     def _outcome(self, first: _Submitted, timeout_s: float) -> UnitOutput | Failure | None:
         if first.unit.engine == "sklearn":

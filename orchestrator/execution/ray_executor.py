@@ -11,7 +11,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -112,7 +112,7 @@ def _execute(
     seconds = time.perf_counter() - began
     if isinstance(outcome, Failure):
         return (outcome, seconds), None
-    return (UnitOutput(outcome.answers), seconds), outcome.payload
+    return (replace(outcome, payload=None), seconds), outcome.payload
 
 
 def _prepare(engine: Engine) -> None:

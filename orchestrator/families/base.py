@@ -80,11 +80,32 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class OutOfFold:
+    """What the model behind an answer said of its fold's scored rows, in their order; kept beside the score.
+
+    Attributes:
+        said: Where the metric asks for labels, class codes of the smallest unsigned type, shape (rows,); else float32:
+            class probabilities, shape (rows, classes), or numbers, shape (rows,).
+        curve: The inner score after each epoch, for families that learn by epochs; nan where it has no meaning.
+    """
+
+    said: np.ndarray[Any, Any]
+    curve: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class UnitOutput:
-    """What a unit gives: its answers by name, and what other units take from it, which stays where it was made."""
+    """What a unit gives.
+
+    Attributes:
+        answers: By name.
+        payload: What other units take from it, which stays where it was made.
+        out_of_fold: What the models of its answers said, by the answers' names.
+    """
 
     answers: Mapping[str, Answer | Failure] = field(default_factory=dict)
     payload: Any = None
+    out_of_fold: Mapping[str, OutOfFold] = field(default_factory=dict)
 
 
 Engine = Literal["sklearn", "tensorflow"]

@@ -25,8 +25,9 @@ from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import SCALERS, preparation
 from orchestrator.errors import JobError, did_you_mean, shown
 from orchestrator.families import neighbours, pipelines
-from orchestrator.families.base import Answer, Engine, Fitted, Plan, Shape, Unit, UnitOutput, WorkUnit
+from orchestrator.families.base import Answer, Engine, Fitted, OutOfFold, Plan, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
+from orchestrator.families.scoring import said_by
 from orchestrator.space import Conditions, Dimension, Params, Range, Space, dimensions, values_of
 
 METRICS = ("euclidean", "manhattan", "chebyshev", "minkowski", "cosine")
@@ -122,14 +123,15 @@ class ScorePlane(Unit):
                 prepared = _prepared(self.plane, data)
                 found = _search(prepared, self.plane, 0, len(data.folds[self.plane.fold].valid))
                 fit_s, search_s = prepared.fit_time_s, -prepared.fit_time_s
-            scores = {
-                answer_name(self.plane, k, weighting): score
+            scored = {
+                answer_name(self.plane, k, weighting): (score, said)
                 for weighting in WEIGHTINGS
-                for k, score in _scores(found, self._ks(weighting), weighting, data, self.plane.fold)
+                for k, score, said in _scores(found, self._ks(weighting), weighting, data, self.plane.fold)
             }
             predict_s = max(0.0, search_s + time.perf_counter() - started)
-        share = 1.0 / len(scores)
-        return UnitOutput({name: Answer(score, fit_s * share, predict_s * share) for name, score in scores.items()})
+        fit_s, predict_s = fit_s / len(scored), predict_s / len(scored)
+        answers = {name: Answer(score, fit_s, predict_s) for name, (score, _) in scored.items()}
+        return UnitOutput(answers, out_of_fold={name: OutOfFold(said) for name, (_, said) in scored.items()})
 
     def _ks(self, weighting: neighbours.Weighting) -> list[int]:
         return sorted(k for k, w in self.pairs if w == weighting)
@@ -142,7 +144,8 @@ def answer_name(plane: Plane, k: int, weighting: str) -> str:
 
 def _scores(
     found: neighbours.Neighbours, ks: list[int], weighting: neighbours.Weighting, data: TrainingSet, fold: int
-) -> Iterator[tuple[int, float]]:
+) -> Iterator[tuple[int, float, np.ndarray[Any, Any]]]:
+    """Yield each k with its score and with what was said of the rows."""
     if not ks:
         return
     rows = data.folds[fold]
@@ -150,14 +153,16 @@ def _scores(
     scorer = get_scorer(data.metric)
     if data.task == "regression":
         for k, regressor in neighbours.regressors(found, ks, weighting):
-            yield k, float(scorer(regressor, truth, truth))
+            yield k, float(scorer(regressor, truth, truth)), said_by(data.metric, regressor, truth, 0)
         return
     classes = np.unique(data.target[rows.train]).astype(np.int64)
+    n_classes = int(data.target.max()) + 1
     for k, classifier in neighbours.classifiers(found, classes, ks, weighting):
+        said = said_by(data.metric, classifier, truth, n_classes)
         if data.metric == "accuracy":  # what the scorer computes, without its checks, which cost more than the vote
-            yield k, float(np.mean(classifier.predict(truth) == truth))
+            yield k, float(np.mean(said == truth)), said
         else:
-            yield k, float(scorer(classifier, truth, truth))
+            yield k, float(scorer(classifier, truth, truth)), said
 
 
 @dataclass(frozen=True, slots=True)

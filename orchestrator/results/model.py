@@ -22,6 +22,7 @@ from orchestrator.data.load import TestSet, TrainingSet
 from orchestrator.errors import DataError, JobError, did_you_mean
 from orchestrator.families.base import Engine, Failure, Family, Fitted, UnitOutput, WorkUnit, mean_and_std
 from orchestrator.families.limits import one_thread
+from orchestrator.families.scoring import AnsweredClassifier, AnsweredRegressor
 from orchestrator.objects import is_uri
 
 SIGNATURE_FILE, CARD_FILE = "signature.json", "README.md"
@@ -68,7 +69,7 @@ def dummy_scores(data: TrainingSet) -> tuple[float, float]:
             try:
                 scores.append(float(scorer(_dummy(data.task, train), np.zeros((len(valid), 1)), valid)))
             except (ValueError, TypeError, AttributeError):
-                if _scored(data.metric, _dummy(data.task, data.target), data)[0] is None:
+                if _scored(data.metric, _dummy(data.task, data.target), data.target)[0] is None:
                     raise unfit from None
                 return math.nan, math.nan  # it goes with the task, and not with this fold
     return mean_and_std(scores)
@@ -86,14 +87,41 @@ def checked_scorer(metric: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Refitted:
-    """A model fitted on all training rows: its test score (or None, and why), and itself as files, if it is kept."""
+class TestAnswers:
+    """What a model says of the test rows.
 
-    test_score: float | None
+    Attributes:
+        said: Class codes or numbers, shape (rows,).
+        probabilities: Class probabilities, float32, shape (rows, classes); None for regression.
+        score: The metric's value, or None.
+        problem: Why there is none.
+    """
+
+    __test__ = False
+
+    said: np.ndarray[Any, Any]
+    probabilities: np.ndarray[Any, Any] | None
+    score: float | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refitted:
+    """A model fitted on all training rows: itself as files, if it is kept, and its answers, if there are test rows.
+
+    A model that could not be fitted has a `problem` in their place.
+    """
+
     files: Mapping[str, bytes]
     fit_time_s: float
     predict_time_s: float
+    test: TestAnswers | None = None
     problem: str | None = None
+
+    @property
+    def test_score(self) -> float | None:
+        """Its score on the test rows."""
+        return None if self.test is None else self.test.score
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +157,24 @@ class RefitUnit:
             started = time.perf_counter()
             model = self.family.fit(dict(self.params), train, self.epochs)
             fitted = time.perf_counter()
-            score, problem = (None, None) if test is None else _scored(train.metric, model, test)
+            answers = None if test is None else _answers(train, model, test)
             scored = time.perf_counter()
             files = dict(model.files()) if self.keep else {}
-        return UnitOutput(payload=Refitted(score, files, fitted - started, scored - fitted, problem))
+        return UnitOutput(payload=Refitted(files, fitted - started, scored - fitted, answers))
 
 
-def _scored(metric: str, model: Any, test: TestSet | TrainingSet) -> tuple[float | None, str | None]:
+def _answers(train: TrainingSet, model: Any, test: TestSet) -> TestAnswers:
+    said = np.asarray(model.predict(test.features))
+    if train.task == "regression":
+        return TestAnswers(said, None, *_scored(train.metric, AnsweredRegressor(said), test.target))
+    probabilities = np.asarray(model.predict_proba(test.features))
+    scored = _scored(train.metric, AnsweredClassifier(probabilities, said), test.target)
+    return TestAnswers(said, probabilities.astype(np.float32), *scored)
+
+
+def _scored(metric: str, model: Any, truth: np.ndarray[Any, Any]) -> tuple[float | None, str | None]:
     try:
-        score = float(get_scorer(metric)(model, test.features, test.target))
+        score = float(get_scorer(metric)(model, np.zeros((len(truth), 1)), truth))
     except (
         ValueError,
         TypeError,

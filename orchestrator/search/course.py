@@ -121,6 +121,11 @@ class Course:
                 if not waiting.missing:
                     self._report(waiting)
 
+    def search_of(self, names: Iterable[str]) -> str | None:
+        """Return the search of the first trial that waits for any of some answers; None where no trial does."""
+        waiting = (self._waiting.get(name) for name in names)
+        return next((some[0].cohort.state.spec.name for some in waiting if some), None)
+
     def _want(self, cohort: Cohort) -> None:
         """Plan a cohort up to its next rung; the payloads of the rung before go to the units that need them."""
         plan, epochs = cohort.generation.plan, cohort.epochs

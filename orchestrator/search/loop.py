@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.execution.base import Completion, Executor, Handle
-from orchestrator.families.base import Failure
+from orchestrator.families.base import Failure, OutOfFold
 from orchestrator.ledger import Ledger, Record, UnitFailed, unit_finished
 from orchestrator.search.course import Course
 from orchestrator.search.plan import Outcome
@@ -56,6 +56,7 @@ class SearchLoop:
         ledger: Where every proposal and outcome is made durable before anything follows from it.
         executor: Where units run.
         data: The executor's handle of the training set.
+        keep: Where what trials said is made durable, by search, before the ledger knows their answers.
         seconds_left: How long the search may still go on.
         should_stop: Whether to leave off now.
         on_progress: Told after every change.
@@ -69,6 +70,7 @@ class SearchLoop:
         executor: Executor,
         data: Handle,
         *,
+        keep: Callable[[str, Mapping[str, OutOfFold]], None] = lambda search, answers: None,
         seconds_left: Callable[[], float] = lambda: math.inf,
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -79,6 +81,7 @@ class SearchLoop:
         self._ledger = ledger
         self._executor = executor
         self._data = data
+        self._keep = keep
         self._seconds_left = seconds_left
         self._should_stop = should_stop
         self._on_progress = on_progress
@@ -129,6 +132,7 @@ class SearchLoop:
         """Make outcomes durable, then tell them."""
         records: list[Record] = []
         learned: list[str] = []
+        said: dict[str, dict[str, OutOfFold]] = {}
         for done in completions:
             outcome = done.outcome if isinstance(done.outcome, Failure) else done.outcome.answers
             for unit, given in self._work.finish(done.unit_id, outcome, done.payload):
@@ -137,7 +141,11 @@ class SearchLoop:
                 else:
                     records.append(unit_finished(unit.id, given))
                 learned += unit.answers
+            if not isinstance(done.outcome, Failure) and (search := self._course.search_of(done.outcome.out_of_fold)):
+                said.setdefault(search, {}).update(done.outcome.out_of_fold)
             self._units_done += 1
+        for search, answers in said.items():
+            self._keep(search, answers)
         self._ledger.append(records)
         self._course.learn(learned)
 

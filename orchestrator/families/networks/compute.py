@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from orchestrator.data.load import TrainingSet
-from orchestrator.families.base import Answer, Failure, UnitOutput, notify
+from orchestrator.families.base import Answer, Failure, OutOfFold, UnitOutput, notify
 from orchestrator.families.networks.plan import TrainUnit, block_of, inner_split, standardised
 from orchestrator.families.networks.program import program_of
 from orchestrator.families.networks.records import Array, Block, BlockKey, Progressed
 from orchestrator.families.networks.structure import Member, Structure
 from orchestrator.families.networks.training import Trainer
-from orchestrator.families.scoring import score_of
+from orchestrator.families.scoring import AnsweredClassifier, AnsweredRegressor, said_by, score_of
 
 if TYPE_CHECKING:
     from orchestrator.families.networks.family import NetworkFamily
@@ -48,8 +48,19 @@ def train_unit(
         m.answer(unit.until): _answer(state, by_place.get(i), data, m.fold, times)
         for i, (m, state) in enumerate(zip(unit.members, reached, strict=True))
     }
-    payload = {m.name: state for m, state in zip(unit.members, reached, strict=True)} if unit.until else None
-    return UnitOutput(answers, payload)
+    if unit.until:
+        return UnitOutput(answers, {m.name: state for m, state in zip(unit.members, reached, strict=True)})
+    n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+    out_of_fold = {
+        unit.members[i].answer(None): OutOfFold(_compact(data.metric, one, n_classes), reached[i].curve)
+        for i, one in by_place.items()
+    }
+    return UnitOutput(answers, None, out_of_fold)
+
+
+def _compact(metric: str, answers: Array, n_classes: int) -> Array:
+    model = AnsweredClassifier(answers) if n_classes else AnsweredRegressor(answers)
+    return said_by(metric, model, None, n_classes)
 
 
 def _answer(

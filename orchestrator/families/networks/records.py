@@ -72,6 +72,7 @@ class Progressed:
         best: The best epoch so far.
         is_over: Whether it has stopped early.
         failure: Why it diverged.
+        curve: The inner score after each epoch, nan where the metric has no meaning there.
     """
 
     epoch: int
@@ -80,6 +81,7 @@ class Progressed:
     best: Best | None = None
     is_over: bool = False
     failure: Failure | None = None
+    curve: tuple[float, ...] = ()
 
     @property
     def kept(self) -> Weights:

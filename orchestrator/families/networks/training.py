@@ -176,7 +176,8 @@ class Trainer:
                     reached[i] = replace(reached[i], best=best)
                 patience = members[i].params.get("patience", "none")
                 over = patience not in (None, "none") and epoch + 1 - best.epoch >= int(patience)
-                reached[i] = replace(reached[i], is_over=over)
+                curve = (*reached[i].curve, score if np.isfinite(score) else np.nan)
+                reached[i] = replace(reached[i], is_over=over, curve=curve)
                 ended[i] = over
         scores = [s.best.score for s in reached if s.best is not None and np.isfinite(s.best.score)]
         best_of_all = f", best {max(scores):.4f}" if scores else ""

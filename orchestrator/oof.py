@@ -1,0 +1,261 @@
+"""What trials said out of fold, on disk: `oof/` of a run directory.
+
+`rows.parquet` has a row for each training row, `trials.parquet` says which answers make up a trial, and
+`<search>/part-*.parquet` hold the answers. A part is durable before the ledger knows its answers. Together they stay
+below a bound: the trials at the bottom of the board go first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orchestrator.errors import JobError
+from orchestrator.families.base import OutOfFold
+from orchestrator.rundir import write
+
+FOLDER, ROWS, TRIALS = "oof", "rows.parquet", "trials.parquet"
+OVERDRAFT = 1.25
+"""By how much the bound may be passed before trials are dropped, so that it does not happen with every part."""
+MANY_PARTS = 16
+"""A search with more parts gets one in their place when the run ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A completed trial, with the names of its answers, one a fold."""
+
+    trial: str
+    search: str
+    answers: Sequence[str]
+
+
+class OutOfFoldFiles:
+    """Writes what trials of a run said.
+
+    Args:
+        run: The run directory.
+        max_bytes: How many bytes of answers are kept, before compression; 0 to keep none.
+        board: Returns the completed trials, the best first; asked where some must go.
+    """
+
+    def __init__(self, run: Path, max_bytes: int, board: Callable[[], Sequence[Kept]]) -> None:
+        self._folder, self._max_bytes, self._board = run / FOLDER, max_bytes, board
+        self._n_bytes = sum(int(size) for _, size in self._sizes())
+
+    def write_rows(self, fold: npt.NDArray[np.int16], target: npt.NDArray[Any]) -> None:
+        """Write which fold scores each training row (-1: none), and its target."""
+        write(self._folder / ROWS, as_parquet(pa.table({"fold": fold, "target": target})))
+
+    def append(self, search: str, answers: Mapping[str, OutOfFold]) -> None:
+        """Add answers that a search asked for, durably.
+
+        Raises:
+            RunError: The disk is full or cannot be written.
+        """
+        if not answers or not self._max_bytes:
+            return
+        numbers = [int(part.stem.partition("-")[2]) for part in self._parts(search)]
+        path = self._folder / search / f"part-{max(numbers, default=-1) + 1:05d}.parquet"
+        write(path, as_parquet(_table(answers)))
+        self._n_bytes += sum(one.said.nbytes for one in answers.values())
+        if self._n_bytes > OVERDRAFT * self._max_bytes:
+            self._drop(self._board(), is_over=False)
+
+    def settle(self, board: Sequence[Kept]) -> None:
+        """Keep to the bound, and say which answers make up which of the board's trials; when the search is over."""
+        if not self._max_bytes:
+            return
+        self._drop(board, is_over=True)
+        folds = [(one.trial, one.search, fold, name) for one in board for fold, name in enumerate(one.answers)]
+        names = ("trial", "search", "fold", "answer")
+        columns = [list(column) for column in zip(*folds, strict=True)] or [[], [], [], []]
+        types = (pa.string(), pa.string(), pa.int16(), pa.string())
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
+        write(self._folder / TRIALS, as_parquet(pa.table(dict(zip(names, arrays, strict=True)))))
+
+    def _parts(self, search: str) -> list[Path]:
+        return sorted((self._folder / search).glob("part-*.parquet"))
+
+    def _searches(self) -> list[str]:
+        return sorted(path.name for path in self._folder.glob("*") if path.is_dir())
+
+    def _sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield every answer's name and size in bytes."""
+        for search in self._searches():
+            for part in self._parts(search):
+                table = pq.read_table(part, columns=["answer", "n_bytes"])
+                yield from zip(table["answer"].to_pylist(), table["n_bytes"].to_pylist(), strict=True)
+
+    def _drop(self, board: Sequence[Kept], *, is_over: bool) -> None:
+        """Keep what the best trials need, then what no completed trial needs: all of it, until the search is over."""
+        sizes = dict(self._sizes())
+        kept: set[str] = set()
+        room, is_full = self._max_bytes, False
+        for one in board:
+            more = [name for name in dict.fromkeys(one.answers) if name in sizes and name not in kept]
+            room -= sum(sizes[name] for name in more)
+            is_full = is_full or room < 0
+            kept |= set() if is_full else set(more)
+        needed = {name for one in board for name in one.answers}
+        for name in sorted(sizes.keys() - needed):
+            room -= sizes[name]
+            if room >= 0 or not is_over:
+                kept.add(name)
+        for search in self._searches():
+            parts = self._parts(search)
+            names = [name for part in parts for name in _answers(part)]
+            has_more = len(names) > len(kept.intersection(names))
+            if has_more or (is_over and len(parts) > MANY_PARTS):
+                self._merge(parts, kept)
+        self._n_bytes = sum(sizes[name] for name in kept)
+
+    def _merge(self, parts: Sequence[Path], kept: set[str]) -> None:
+        """Write the kept answers of some parts as one part, then remove those; what a kill leaves is there twice."""
+        last = parts[-1]
+        path = last.with_name(f"part-{int(last.stem.partition('-')[2]) + 1:05d}.parquet")
+        partial = path.with_name(path.name + ".partial")
+        left = set(kept)
+        with pq.ParquetWriter(partial, pq.read_schema(last), compression="zstd") as writer:
+            for table in _in_groups(parts):
+                mask = []
+                for name in table["answer"].to_pylist():
+                    mask.append(name in left)
+                    left.discard(name)
+                writer.write_table(table.filter(pa.array(mask, pa.bool_())))
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        for part in parts:
+            part.unlink()
+
+
+def _answers(part: Path) -> list[str]:
+    names: list[str] = pq.read_table(part, columns=["answer"])["answer"].to_pylist()
+    return names
+
+
+def _in_groups(parts: Sequence[Path], n_bytes: int = 32 << 20) -> Iterator[pa.Table]:
+    """Yield the rows of parts, a few megabytes at a time."""
+    tables: list[pa.Table] = []
+    for part in parts:
+        tables.append(pq.read_table(part))
+        if sum(table.nbytes for table in tables) > n_bytes:
+            yield pa.concat_tables(tables)
+            tables = []
+    if tables:
+        yield pa.concat_tables(tables)
+
+
+def _table(answers: Mapping[str, OutOfFold]) -> pa.Table:
+    said = [np.ascontiguousarray(one.said) for one in answers.values()]
+    curves = [list(one.curve) or None for one in answers.values()]
+    columns = {
+        "answer": pa.array(list(answers), pa.string()),
+        "n_bytes": pa.array([one.nbytes for one in said], pa.int64()),
+        "prediction": _lists(said),
+        "curve": pa.array(curves, pa.list_(pa.float32())),
+    }
+    return pa.table(columns)
+
+
+def _lists(arrays: Sequence[npt.NDArray[Any]]) -> pa.Array:
+    ends = np.cumsum([0, *(array.size for array in arrays)])
+    values = np.concatenate([array.ravel() for array in arrays])
+    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(values))
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Reads what a finished run's trials said of the training rows.
+
+    Attributes:
+        folder: `oof/` of the run directory.
+        truth: The targets, class codes or numbers, shape (rows,).
+        fold: The fold that scores each row, -1 for none, shape (rows,).
+        answers: The names of each completed trial's answers, one a fold.
+        rows: All columns of `rows.parquet`.
+    """
+
+    folder: Path
+    truth: npt.NDArray[Any]
+    fold: npt.NDArray[np.int16]
+    answers: Mapping[str, Sequence[str]]
+    rows: pa.Table
+
+    @classmethod
+    def read(cls, run: Path) -> Predictions:
+        """Read the tables beside the parts.
+
+        Raises:
+            JobError: The run keeps no predictions, or has not finished.
+        """
+        folder = run / FOLDER
+        try:
+            rows, trials = pq.read_table(folder / ROWS), pq.read_table(folder / TRIALS).to_pydict()
+        except FileNotFoundError as error:
+            name = Path(str(error.filename or folder)).name
+            raise JobError(
+                f"RUN: {run} has no {FOLDER}/{name}; expected a finished run that keeps its predictions "
+                "(resources.predictions_mb)"
+            ) from None
+        answers: dict[str, list[str]] = {}
+        for trial, name in zip(trials["trial"], trials["answer"], strict=True):
+            answers.setdefault(trial, []).append(name)
+        return cls(folder, rows["target"].to_numpy(), rows["fold"].to_numpy(), answers, rows)
+
+    def of(self, trials: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+        """Return what trials said of all rows, in file order, by trial; those that are not kept are left out.
+
+        Class codes or numbers have shape (rows,), class probabilities (rows, classes); rows that no fold scores are 0.
+        """
+        wanted = [trial for trial in trials if trial in self.answers]
+        said = self._column("prediction", {name for trial in wanted for name in self.answers[trial]})
+        places = [np.flatnonzero(self.fold == fold) for fold in range(int(self.fold.max(initial=-1)) + 1)]
+        found = {}
+        for trial in wanted:
+            parts = [said.get(name) for name in self.answers[trial]]
+            if all(part is not None for part in parts):
+                found[trial] = self._joined([part for part in parts if part is not None], places)
+        return found
+
+    def _joined(self, parts: Sequence[npt.NDArray[Any]], places: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[Any]:
+        width = max(1, parts[0].size // max(1, len(places[0])))
+        out = np.zeros((len(self.fold), width), parts[0].dtype)
+        for part, rows in zip(parts, places, strict=True):
+            out[rows] = part.reshape(len(rows), width)
+        return out[:, 0] if width == 1 else out
+
+    def curves(self, trial: str) -> list[npt.NDArray[np.float32]]:
+        """Return the inner score after each epoch, fold by fold; empty for a trial that does not learn by epochs."""
+        names = self.answers.get(trial, ())
+        found = self._column("curve", set(names))
+        return [found[name] for name in names if name in found]
+
+    def _column(self, column: str, names: set[str]) -> dict[str, npt.NDArray[Any]]:
+        found: dict[str, npt.NDArray[Any]] = {}
+        value_set = pa.array(sorted(names), pa.string())
+        for part in sorted(self.folder.glob("*/part-*.parquet")):
+            table = pq.read_table(part, columns=["answer", column])
+            mask = pc.is_in(table["answer"], value_set=value_set)
+            for name, value in zip(*(table.filter(mask)[c] for c in ("answer", column)), strict=True):
+                if value.is_valid:
+                    found.setdefault(name.as_py(), value.values.to_numpy(zero_copy_only=False))
+        return found
