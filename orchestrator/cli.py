@@ -146,6 +146,10 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     again.add_argument("trial", metavar="TRIAL", help="the trial, as the leaderboard calls it: SEARCH/NUMBER")
     _where_options(again)
+    anew = verb("retrain", _retrain, "run a run's job on new data, its best trials first, beside its old model")
+    anew.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
+    anew.add_argument("data", metavar="DATA", help="the new dataset, as a job's data.path")
+    _run_options(anew, debug=False)
     verb("schema", _schema, "print the JSON Schema of a job file")
     return parser
 
@@ -343,6 +347,13 @@ def _leaderboard(options: argparse.Namespace) -> int:
     text = leaderboard.FORMATS[options.format](board.to_arrow(), board.metric, options.top)
     print(text.removesuffix("\n"))
     return 0
+
+
+def _retrain(options: argparse.Namespace) -> int:
+    from orchestrator.retraining import retraining
+
+    job = retraining(options.run, options.data, options.set)
+    return _run_job(job, Path.cwd(), argparse.Namespace(**{**vars(options), "set": []}))
 
 
 def _replay(options: argparse.Namespace) -> int:

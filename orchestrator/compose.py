@@ -29,7 +29,7 @@ from orchestrator.search.plan import Outcome
 from orchestrator.search.pruning import Pruning, rungs
 from orchestrator.search.state import Generation, SearchSpec, SearchState, allocate
 from orchestrator.search.trial import Result as TrialResult
-from orchestrator.space import Space, dimensions, grid, size
+from orchestrator.space import Params, Space, dimensions, grid, point, size
 
 DEFAULT_TRIALS = 64
 """Trials of a search that says nothing, and whose job has no budget."""
@@ -57,7 +57,8 @@ def prepare(job: Job) -> Prepared:
         families.find(search.family, f"searches.{number}.family")
     if job.metric is not None:
         model.checked_scorer(job.metric)
-    data = load(job.data, job.validation, job.metric, job.seed)
+    keeps_table = any(comparator.model is not None for comparator in job.comparators)
+    data = load(job.data, job.validation, job.metric, job.seed, keeps_test_table=keeps_table)
     shape = Shape.of(data.train)
     codes: dict[str, str] = {}
     attachments = Attachments(job.files)
@@ -75,12 +76,27 @@ def prepare(job: Job) -> Prepared:
         sampler = (search.sampler or family.default_sampler).lower().removesuffix("sampler")
         size(space, family.conditions)
         batch_size = search.batch_size or family.default_batch_size
-        filled = dataclasses.replace(search, name=name, sampler=sampler, space=space, batch_size=batch_size)
+        if search.enqueue and sampler == "grid":
+            raise JobError(
+                f"searches.{number}.enqueue: a grid tries every point; expected another sampler, or none of it"
+            )
+        enqueue = tuple(
+            _point(params, space, family, attachments, f"searches.{number}.enqueue.{place}")
+            for place, params in enumerate(search.enqueue)
+        )
+        filled = dataclasses.replace(
+            search, name=name, sampler=sampler, space=space, batch_size=batch_size, enqueue=enqueue
+        )
         # an unknown sampler, a grid without end, a pruner that has nothing to look at
         _opened(filled, 0, shape, job.seed, f"searches.{number}")
         searches.append(filled)
     comparators = []
     for number, comparator in enumerate(job.comparators):
+        if comparator.model is not None:
+            model.check_is_there(comparator.model, f"comparators.{number}.model")
+            comparators.append(comparator)
+            continue
+        assert comparator.family is not None
         family = families.find(comparator.family, f"comparators.{number}.family")
         if getattr(family, "takes_build", False):
             raise JobError(f"comparators.{number}.family: {family.name} needs a function, which searches alone have")
@@ -106,6 +122,11 @@ def prepare(job: Job) -> Prepared:
     unused = _unused_columns([families.find(search.family) for search in searches], shape.columns)
     train = dataclasses.replace(data.train, code=codes, files=attachments.contents())
     return Prepared(resolved, dataclasses.replace(data, train=train, findings=(*data.findings, *unused)), shape, dummy)
+
+
+def _point(params: Params, space: Space, family: Family, attachments: Attachments, key: str) -> Params:
+    """Return a configuration of a checked space that is tried first, complete."""
+    return point(space, family.conditions, attachments.by_name(attachments.by_path(dict(params), key)), key)
 
 
 def _code(search: Search, family: Family, key: str) -> tuple[Code | None, Space | None]:
@@ -255,6 +276,7 @@ def states_of(job: Job, shape: Shape, records: Sequence[Record]) -> list[SearchS
             search.batch_size or families.find(search.family).default_batch_size,
             looks_back(search),
             looks_back(search) and search.schedule == "async",
+            search.enqueue,
         )
         state = SearchState(spec)
         for record in records:

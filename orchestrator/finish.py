@@ -81,7 +81,7 @@ class End:
             self.executor.submit(unit, self.train, [test], is_limited=False)
         write_board(self.path, self.board)  # while the models fit
         write_journals(self.path, self.states)
-        refitted = self._collected(units)
+        refitted = self._collected(units) | (self._models() if units and opens else {})
         if known is None and (opens or not openings):
             now = datetime.now(UTC).isoformat(timespec="seconds")
             known = TestOpened(now, best.trial, {name: one.test_score for name, one in refitted.items()})
@@ -126,9 +126,21 @@ class End:
             return units
         units["dummy"] = RefitUnit("refit/dummy", model.Dummy(), {}, None, keep=False)
         for name, comparator in zip(comparator_names(job), job.comparators, strict=True):
+            if comparator.family is None:
+                continue
             family = families.find(comparator.family)
             units[name] = RefitUnit(f"refit/{name}", family, comparator.params, None, keep=False)
         return units
+
+    def _models(self) -> dict[str, Refitted]:
+        """Return what the comparators that are models already say of the test rows."""
+        found = {}
+        for name, comparator in zip(comparator_names(self.prepared.job), self.prepared.job.comparators, strict=True):
+            if comparator.model is not None:
+                found[name] = model.compared(comparator.model, self.prepared.data, self.prepared.job.metric or "")
+                if found[name].problem:
+                    _LOG.warning("warning: no score of %s on the test rows: %s", name, found[name].problem)
+        return found
 
     def _collected(self, units: Mapping[str, RefitUnit]) -> dict[str, Refitted]:
         names = {unit.id: name for name, unit in units.items()}

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
@@ -161,6 +161,7 @@ class Search:
             number by default.
         pruner: Who ends trials early; nobody by default.
         build: For the family `keras`, the function that builds its networks: `file.py:function`.
+        enqueue: Configurations of the space that are tried first, before the sampler's own proposals.
     """
 
     family: str
@@ -174,15 +175,30 @@ class Search:
         default_factory=lambda: Pruner("none")
     )
     build: Annotated[str | None, BeforeValidator(_function)] = None
+    enqueue: tuple[dict[str, Scalar], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Comparator:
-    """A configuration named beforehand, scored on the test rows beside the winner; it never becomes the best."""
+    """Named beforehand, scored on the test rows beside the winner; it never becomes the best.
 
-    family: str
+    Args:
+        family: The model family of a configuration, which is fitted on the training rows.
+        params: The configuration; the family's defaults by default.
+        name: What the scores call it.
+        model: In place of a family, the folder or URI of a model that is there already, such as `best/` of a run.
+    """
+
+    family: str | None = None
     params: dict[str, Scalar] = field(default_factory=dict)
     name: Name | None = None
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.family is None) == (self.model is None):
+            raise ValueError(f"expected one of family and model, found {'none' if self.family is None else 'both'}")
+        if self.model is not None and self.params:
+            raise ValueError("params go with family, found them with model")
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -259,6 +275,8 @@ def comparator_names(job: Job) -> list[str]:
     """Return what the test scores call the comparators, in order: their names, else `family(key=value, …)`."""
 
     def described(one: Comparator) -> str:
+        if one.model is not None:
+            return f"model {PurePath(one.model.rstrip('/')).name}"
         return f"{one.family}({', '.join(f'{name}={value}' for name, value in one.params.items())})"
 
     return [one.name or described(one) for one in job.comparators]
@@ -509,7 +527,10 @@ def located(job: Job, base: Path) -> Job:
         test = dataclasses.replace(data.test, path=resolved_path(data.test.path, base))
         data = dataclasses.replace(data, test=test)
     searches = tuple(_located(search, base) for search in job.searches)
-    comparators = tuple(dataclasses.replace(c, params=_with_files(c.params, base)) for c in job.comparators)
+    comparators = tuple(
+        dataclasses.replace(c, params=_with_files(c.params, base), model=c.model and resolved_path(c.model, base))
+        for c in job.comparators
+    )
     return dataclasses.replace(job, data=data, searches=searches, comparators=comparators)
 
 
@@ -520,7 +541,8 @@ def _located(search: Search, base: Path) -> Search:
         file, _, function = build.rpartition(":")
         build = f"{resolved_path(file, base)}:{function}"
     space = None if search.space is None else _with_files(search.space, base)
-    return dataclasses.replace(search, build=build, space=space)
+    enqueue = tuple(_with_files(params, base) for params in search.enqueue)
+    return dataclasses.replace(search, build=build, space=space, enqueue=enqueue)
 
 
 def _with_files(space: Mapping[str, Any], base: Path) -> dict[str, Any]:

@@ -287,7 +287,7 @@ def executor_of(name: ExecutorName, address: str | None, job: Job) -> Executor:
 
 def _prewarm(executor: Executor, job: Job) -> None:
     """Let the executor set up what the job's families compute with, while the run goes on to its first unit."""
-    names = {*(search.family for search in job.searches), *(one.family for one in job.comparators)}
+    names = {*(search.family for search in job.searches), *(one.family for one in job.comparators if one.family)}
     for engine in sorted({families.find(name).engine for name in names}):
         executor.prewarm(engine)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
-from orchestrator.errors import JobError
+from orchestrator.errors import JobError, did_you_mean, shown
 
 
 def _native(value: Any) -> Any:
@@ -105,6 +105,32 @@ def active(params: Mapping[str, Any], conditions: Conditions) -> Params:
 def key_of(params: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
     """Return a hashable identity of `params`: equal for equal settings, whatever their order."""
     return tuple(sorted((name, type(value).__name__, value) for name, value in params.items()))
+
+
+def point(space: Mapping[str, Entry], conditions: Conditions, params: Mapping[str, Any], key: str) -> Params:
+    """Return the configuration that `params` name in a space, with what has one value there filled in.
+
+    Raises:
+        JobError: A parameter is not in the space, or missing, or a value is outside; `key` is its place in the job.
+    """
+    dims = dimensions(space)
+    for name, value in params.items():
+        if name not in dims:
+            raise JobError(f"{key}: the space has no parameter {name!r}.{did_you_mean(name, dims)}")
+        if not _covers(dims[name], (value,)):
+            raise JobError(f"{key}.{name}: {shown(value)} is not in the space; expected {_said(dims[name])}")
+    only = {name: values[0] for name, d in dims.items() if (values := values_of(d)) and len(values) == 1}
+    whole = active({name: params.get(name, only.get(name)) for name in dims}, conditions)
+    missing = [name for name in whole if name not in params and name not in only]
+    if missing:
+        raise JobError(f"{key}.{missing[0]}: missing; expected {_said(dims[missing[0]])}")
+    return whole
+
+
+def _said(dimension: Dimension) -> str:
+    if isinstance(dimension, Range):
+        return f"a number from {dimension.low} to {dimension.high}"
+    return f"one of {', '.join(shown(value) for value in dimension)}"
 
 
 def grid(space: Mapping[str, Entry], conditions: Conditions) -> Iterator[Params]:

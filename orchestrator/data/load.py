@@ -70,7 +70,7 @@ class TestSet:
 
 @dataclass(frozen=True, slots=True)
 class LoadedData:
-    """A dataset, read, split and encoded."""
+    """A dataset, read, split and encoded; the test rows also as they were read, where they are asked for so."""
 
     train: TrainingSet
     test: TestSet | None
@@ -78,6 +78,7 @@ class LoadedData:
     fingerprint: str
     schema: dict[str, str]
     findings: tuple[Finding, ...]
+    test_table: pa.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ class _Tables:
     findings: list[Finding]
 
 
-def load(data: Data, validation: Validation, metric: str | None, seed: int) -> LoadedData:
+def load(
+    data: Data, validation: Validation, metric: str | None, seed: int, *, keeps_test_table: bool = False
+) -> LoadedData:
     """Read, check, split and encode the job's dataset.
 
     Args:
@@ -105,6 +108,7 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int) -> L
         validation: How the training rows are folded.
         metric: A scikit-learn scorer's name, or None for the task's own (accuracy, r2).
         seed: The job's seed.
+        keeps_test_table: Whether to keep the test rows as they were read.
 
     Raises:
         JobError: The job does not fit the dataset.
@@ -149,7 +153,8 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int) -> L
     key = encode.fingerprint(signature, features, y, *(rows for f in folds for rows in (f.train, f.valid)))
     train = TrainingSet(f"{key}-{metric}-{seed}", features, y, folds, columns, tables.task, metric, seed)
     schema = {c.name: c.type for c in columns} | {data.target: str(target.type)}
-    return LoadedData(train, test, signature, fingerprint, schema, tuple(findings))
+    test_table = tables.test.table if keeps_test_table and tables.test is not None else None
+    return LoadedData(train, test, signature, fingerprint, schema, tuple(findings), test_table)
 
 
 def _target(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int64] | encode.Floats:

@@ -18,8 +18,8 @@ from sklearn.metrics import get_scorer, get_scorer_names
 
 from orchestrator import families, remote
 from orchestrator.data.encode import Signature, encode
-from orchestrator.data.load import TestSet, TrainingSet
-from orchestrator.errors import DataError, JobError, did_you_mean
+from orchestrator.data.load import LoadedData, TestSet, TrainingSet
+from orchestrator.errors import DataError, JobError, OrchestratorError, did_you_mean
 from orchestrator.families.base import Engine, Failure, Family, Fitted, UnitOutput, WorkUnit, mean_and_std
 from orchestrator.families.limits import one_thread
 from orchestrator.families.scoring import AnsweredClassifier, AnsweredRegressor
@@ -259,6 +259,51 @@ class Model:
             raise JobError(f"{folder} holds no model: {Path(str(error.filename)).name} is missing") from None
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder} holds no usable model: {error}") from None
+
+
+def check_is_there(folder: str, key: str) -> None:
+    """Refuse a folder without a model, without loading one; what is at a URI is seen when it is loaded.
+
+    Raises:
+        JobError: `key` is its place in the job.
+    """
+    if not is_uri(folder) and not (Path(folder) / SIGNATURE_FILE).is_file():
+        raise JobError(f"{key}: {folder} holds no model; expected a folder such as best/ of a run")
+
+
+def compared(folder: str, data: LoadedData, metric: str) -> Refitted:
+    """Return what a saved model says of a dataset's test rows, in terms of that dataset's classes.
+
+    Args:
+        folder: Where the model is, or its URI.
+        data: The dataset, with its test rows as they were read.
+        metric: A scikit-learn scorer's name.
+    """
+    assert data.test is not None
+    started = time.perf_counter()
+    try:
+        answers = _compared(Model.load(folder), data, metric)
+    except OrchestratorError as error:
+        return Refitted({}, 0.0, 0.0, problem=str(error))
+    return Refitted({}, 0.0, time.perf_counter() - started, answers, answers.problem)
+
+
+def _compared(model: Model, data: LoadedData, metric: str) -> TestAnswers:
+    assert data.test is not None
+    here, there = data.signature, model.signature
+    if there.task != here.task:
+        raise DataError(f"it is a model for {there.task}, and the data's task is {here.task}")
+    said = model.predict(data.test_table)
+    if here.task == "regression":
+        return TestAnswers(said, None, *_scored(metric, AnsweredRegressor(said), data.test.target))
+    unknown = [one for one in there.classes if one not in here.classes]
+    if unknown:
+        raise DataError(f"it knows the class {unknown[0]!r}, which the training rows lack")
+    probabilities = np.zeros((len(said), len(here.classes)))
+    probabilities[:, [here.classes.index(one) for one in there.classes]] = model.predict_proba(data.test_table)
+    codes = np.asarray([here.classes.index(one) for one in said.tolist()], np.int64)
+    scored = _scored(metric, AnsweredClassifier(probabilities, codes), data.test.target)
+    return TestAnswers(codes, probabilities.astype(np.float32), *scored)
 
 
 def _as_arrow(table: Any) -> pa.Table:

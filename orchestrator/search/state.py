@@ -51,6 +51,7 @@ class SearchSpec:
         batch_size: Proposals a batch.
         looks_back: Whether proposals follow from earlier results.
         is_async: Whether they follow from whatever is known, without waiting for whole batches.
+        enqueue: What is tried first.
     """
 
     name: str
@@ -59,6 +60,7 @@ class SearchSpec:
     batch_size: int
     looks_back: bool
     is_async: bool = False
+    enqueue: tuple[Params, ...] = ()
 
 
 class SearchState:
@@ -165,6 +167,10 @@ class SearchState:
     def _ask(self, number: int) -> list[Proposal]:
         generation, n_proposals = self.generations[-1], self.spec.batch_size
         if generation.proposer is not None:
+            first = self.spec.enqueue if number == 0 and len(self.generations) == 1 else ()
+            if first:
+                more = generation.proposer.propose(number, max(1, n_proposals - len(first)), [])
+                return [*(Proposal(params) for params in first), *more]
             history = [self.results[n] for n in sorted(self.results)] if self.spec.looks_back else []
             return generation.proposer.propose(number, n_proposals, history)
         if self._grid is None:
