@@ -140,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     board = verb("leaderboard", _leaderboard, "print a run's leaderboard")
     board.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
+    board.add_argument(
+        "--pareto", choices=("model_size", "predict_time"), help="only the trials that none beats in score and in this"
+    )
     board.add_argument("--top", type=_positive, metavar="N", help="only the first N rows")
     board.add_argument("--format", default="table", choices=("table", "json", "csv", "md"), help="table by default")
     again = verb("replay", _replay, "train one trial of a run again and compare its score with the recorded one")
@@ -256,6 +259,10 @@ def _conclude(result: Result) -> None:
         n_openings = len(rundir.read_manifest(result.path)["test"]["openings"])
         times = "once" if n_openings <= 1 else f"{n_openings} times, so that they are not unseen any more"
         print(f"{name} on the sealed test rows, opened {times}: {values}")
+    for objective in result.objectives[1:]:
+        front = leaderboard.pareto_front(result.leaderboard, objective)
+        more = f"orchestrator leaderboard --pareto {objective} {where}"
+        print(f"Pareto front of {metric} and {objective}: {len(front)} trials; {more}")
     if result.ending == "time":
         more = "--set budget.time_s=null"
         print(f"the time budget ended the search; go on with: orchestrator resume {where} {more}")
@@ -344,7 +351,10 @@ def _leaderboard(options: argparse.Namespace) -> int:
     from orchestrator.results import leaderboard
 
     board, _ = runs.board_of(rundir.find(options.run, whole=False))
-    text = leaderboard.FORMATS[options.format](board.to_arrow(), board.metric, options.top)
+    table = board.to_arrow()
+    if options.pareto:
+        table = leaderboard.pareto_front(board, options.pareto).with_sizes()
+    text = leaderboard.FORMATS[options.format](table, board.metric, options.top)
     print(text.removesuffix("\n"))
     return 0
 

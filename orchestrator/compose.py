@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ def prepare(job: Job) -> Prepared:
             search, name=name, sampler=sampler, space=space, batch_size=batch_size, enqueue=enqueue
         )
         # an unknown sampler, a grid without end, a pruner that has nothing to look at
-        _opened(filled, 0, shape, job.seed, f"searches.{number}")
+        _opened(filled, 0, shape, job, f"searches.{number}")
         searches.append(filled)
     comparators = []
     for number, comparator in enumerate(job.comparators):
@@ -184,7 +184,7 @@ def _listed(kinds: Iterable[str]) -> str:
 
 
 def _opened(
-    search: Search, generation: int, shape: Shape, seed: int, key: str, space: Space | None = None
+    search: Search, generation: int, shape: Shape, job: Job, key: str, space: Space | None = None
 ) -> Generation:
     """Return a generation of a resolved search, over `space` or its own."""
     family, used = families.find(search.family), space if space is not None else search.space
@@ -192,6 +192,7 @@ def _opened(
     assert search.sampler is not None
     assert search.name is not None
     is_grid = search.sampler == "grid"
+    minimised = _minimised(job, search, shape, key)
     proposer = None
     if is_grid:
         if size(used, family.conditions) is None:
@@ -206,14 +207,41 @@ def _opened(
             search.sampler,
             used,
             family.conditions,
-            seed=seed,
+            seed=job.seed,
             search=search.name,
             generation=generation,
             key=f"{key}.sampler",
             structure=family.structure,
+            minimised=minimised,
         )
     pruning = _pruning(search, family, used, key)
     return Generation(used, family.plan(used, shape, exhaustive=is_grid), proposer, pruning)
+
+
+def _minimised(job: Job, search: Search, shape: Shape, key: str) -> Callable[[TrialResult], float] | None:
+    """Return what a search keeps small beside the score, of a completed trial.
+
+    Raises:
+        JobError: It is not known, or would make proposals follow from a clock.
+    """
+    second = job.objectives[1:]
+    if not second:
+        return None
+    if search.pruner.kind != "none":
+        raise JobError(f"{key}.pruner: {search.pruner.kind} compares scores alone; expected none, or objectives: score")
+    family = families.find(search.family)
+    if second == ("model_size",):
+        if family.size(dict(search.enqueue[0]) if search.enqueue else {}, shape) is None:
+            raise JobError(
+                f"objectives: the model_size of {family.name} is not known; expected predict_time, or score alone"
+            )
+        return lambda result: family.size(result.trial.params, shape) or 0.0
+    if looks_back(search) and search.schedule == "batch":
+        raise JobError(
+            f"objectives: predict_time is measured, so that proposals of {search.sampler} would follow from a clock; "
+            f"expected model_size, {key}.schedule: async, or a sampler such as random"
+        )
+    return lambda result: result.predict_time_s or 0.0
 
 
 def _pruning(search: Search, family: Family, space: Space, key: str) -> Pruning | None:
@@ -277,14 +305,13 @@ def states_of(job: Job, shape: Shape, records: Sequence[Record]) -> list[SearchS
             looks_back(search),
             looks_back(search) and search.schedule == "async",
             search.enqueue,
+            _minimised(job, search, shape, f"searches.{number}"),
         )
         state = SearchState(spec)
         for record in records:
             if isinstance(record, SpaceOpened) and record.search == search.name:
                 space = _SPACE.validate_python(record.space)
-                state.begin(
-                    _opened(search, record.generation, shape, job.seed, f"searches.{number}", space), record.first
-                )
+                state.begin(_opened(search, record.generation, shape, job, f"searches.{number}", space), record.first)
             elif isinstance(record, BatchProposed) and record.search == search.name:
                 state.remember(record)
         states.append(state)
@@ -355,11 +382,11 @@ def kept_of(board: Leaderboard, states: Sequence[SearchState]) -> list[Kept]:
     return kept
 
 
-def board_of(job: Job, results: Sequence[TrialResult], dummy: tuple[float, float]) -> Leaderboard:
+def board_of(job: Job, results: Sequence[TrialResult], dummy: tuple[float, float], shape: Shape) -> Leaderboard:
     """Return the leaderboard of a resolved job's results, with the baseline's mean score and its deviation."""
     order = {search.name: i for i, search in enumerate(job.searches)}
     families_of = {search.name: search.family for search in job.searches}
-    rows = [Row("dummy/0", "dummy", "dummy", -1, 0, "completed", dummy[0], dummy[1], 0.0, 0.0, {})]
+    rows = [Row("dummy/0", "dummy", "dummy", -1, 0, "completed", dummy[0], dummy[1], 0.0, 0.0, {}, size=0.0)]
     for result in results:
         trial, family = result.trial, families_of[result.trial.search]
         rows.append(
@@ -378,6 +405,7 @@ def board_of(job: Job, results: Sequence[TrialResult], dummy: tuple[float, float
                 f"{result.failure.code}: {result.failure.message}" if result.failure else None,
                 families.find(family).complexity(trial.params),
                 result.epochs,
+                families.find(family).size(trial.params, shape),
             )
         )
     return leaderboard.ranked(rows, job.metric or "")

@@ -195,7 +195,9 @@ def write_journals(path: Path, states: Sequence[SearchState]) -> None:
     for state in states:
         results = [state.results[n] for n in sorted(state.results)]
         spaces = [dimensions(generation.space) for generation in state.generations]
-        write_journal(path / rundir.STUDY / f"{state.spec.name}.journal", state.spec.name, results, spaces)
+        write_journal(
+            path / rundir.STUDY / f"{state.spec.name}.journal", state.spec.name, results, spaces, state.spec.minimised
+        )
 
 
 def _write_best(path: Path, prepared: Prepared, best: Row, refitted: Refitted) -> None:

@@ -27,6 +27,7 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Objective = Literal["score", "model_size", "predict_time"]
 PrunerKind = Literal["none", "median", "successive_halving", "hyperband"]
 T = TypeVar("T")
 
@@ -241,6 +242,8 @@ class Job:
     """Everything that determines a run.
 
     Args:
+        objectives: `score`, and maybe a second one that samplers keep small beside it: `model_size`, the numbers that a
+            model holds, or `predict_time`. The best model is the one of the best score in any case.
         files: Filled in when a run begins: where the files are that its spaces name, by `name@hash`.
     """
 
@@ -250,6 +253,7 @@ class Job:
     comparators: tuple[Comparator, ...] = ()
     validation: Validation = field(default_factory=Validation)
     metric: str | None = None
+    objectives: Annotated[tuple[Objective, ...], BeforeValidator(_listed)] = ("score",)
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 42
     budget: Budget = field(default_factory=Budget)
     resources: Resources = field(default_factory=Resources)
@@ -262,6 +266,13 @@ class Job:
         if twice:
             raise ValueError(f"searches: the name {sorted(twice)[0]!r} is taken; give each search a name of its own")
 
+        if (
+            self.objectives[:1] != ("score",)
+            or len(self.objectives) > 2
+            or len(set(self.objectives)) < len(self.objectives)
+        ):
+            found = ", ".join(self.objectives) or "none"
+            raise ValueError(f"objectives: expected score, and maybe model_size or predict_time; found {found}")
         names = comparator_names(self)
         taken = [n for n in names if names.count(n) > 1 or n in ("best", "dummy")]
         if taken:

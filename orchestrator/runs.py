@@ -65,12 +65,14 @@ class Result:
         leaderboard: All trials, ranked.
         test_scores: Scores on the sealed test rows, by model: `best`, `dummy` and the comparators' names.
         ending: `finished`, or `time` where the budget ended it.
+        objectives: What the searches looked for.
     """
 
     path: Path
     leaderboard: Leaderboard
     test_scores: Mapping[str, float | None]
     ending: Ending
+    objectives: Sequence[str] = ("score",)
 
     @property
     def best(self) -> Model:
@@ -343,7 +345,7 @@ def _run(
                 session["search_s"] = timer.session_s
                 manifest["timings"]["search_s"] = timer.total_s
             results = [r for s in states for r in (s.settled() if ending == "time" else s.results.values())]
-            board = compose.board_of(job, results, prepared.dummy)
+            board = compose.board_of(job, results, prepared.dummy, prepared.shape)
             if ending == "interrupted":
                 write_board(path, board)
                 write_journals(path, states)
@@ -352,7 +354,7 @@ def _run(
             kept.settle(compose.kept_of(board, states))
             end = End(prepared, path, ledger, records, executor, train, states, board, manifest, should_stop, force)
             scores = end.finish()
-            result = Result(path, board, scores, ending)
+            result = Result(path, board, scores, ending, job.objectives)
     except Interrupted as error:
         _end(path, manifest, "interrupted", error.exit_code, session, str(error))
         raise Interrupted(f"{error}; go on with: orchestrator resume {shlex.quote(rundir.called(path))}") from None
@@ -376,7 +378,7 @@ def _out_of_fold(prepared: Prepared, path: Path, states: Sequence[SearchState]) 
 
     def board() -> list[Kept]:
         results = [result for state in states for result in state.results.values()]
-        return compose.kept_of(compose.board_of(job, results, prepared.dummy), states)
+        return compose.kept_of(compose.board_of(job, results, prepared.dummy, prepared.shape), states)
 
     files = OutOfFoldFiles(path, job.resources.predictions_mb << 20, board)
     fold = np.full(len(train.target), -1, np.int16)
@@ -496,7 +498,7 @@ def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
     states, answers = states_of(job, shape, records), answers_of(records)
     Course(states, answers).take_up()
     results = [r for s in states for r in (s.settled() if manifest["state"] == "time" else s.results.values())]
-    return compose.board_of(job, results, (manifest["dummy"][0], manifest["dummy"][1])), states
+    return compose.board_of(job, results, (manifest["dummy"][0], manifest["dummy"][1]), shape), states
 
 
 def plan(prepared: Prepared) -> list[PlannedSearch]:

@@ -203,6 +203,11 @@ class Shape:
         return sum(categories) + sum(column.kind != "category" for column in flat(self.columns))
 
     @property
+    def n_rows(self) -> int:
+        """The training rows of all folds."""
+        return sum(self.fold_rows[0])
+
+    @property
     def n_train_smallest(self) -> int:
         """The rows of the smallest training fold."""
         return min(train for train, _ in self.fold_rows)
@@ -287,6 +292,9 @@ class Family(Protocol):
 
     def complexity(self, params: Params) -> float:
         """Return how complex a configuration is beside others of the family; ties go to the simpler one."""
+
+    def size(self, params: Params, shape: Shape) -> float | None:
+        """Return about how many numbers a fitted model holds, weights or rows; None where that is not known."""
 
     def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
         """Fit a configuration on all rows of `data`, on a worker.

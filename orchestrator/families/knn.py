@@ -319,6 +319,11 @@ class KNN:
         """Return how many settings differ from none: a scaler, a projection and a power are each one more."""
         return float(sum(value not in (None, "none") for value in params.values()))
 
+    def size(self, params: Params, shape: Shape) -> float:
+        """Return the numbers of the rows that are kept, as the preparation makes them."""
+        pca = params.get("pca", "none")
+        return float(shape.n_rows * (pca if _is_whole(pca) else shape.width))
+
     def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
         """Fit preparation and model on all rows."""
         pipeline = self.estimator(params, flat(data.columns), data.task, data.seed)

@@ -36,6 +36,7 @@ class Row:
         error: `<code>: <message>` of a failed trial.
         complexity: Ties within a search's family go to the lower.
         epochs: The median over folds of the epochs that were kept, where it learned by epochs; for the refit.
+        size: About how many numbers its model holds; None where that is not known.
     """
 
     trial: str
@@ -52,6 +53,7 @@ class Row:
     error: str | None = None
     complexity: float = 0.0
     epochs: int | None = None
+    size: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,17 @@ class Leaderboard:
             columns[f"param_{name}"] = _typed([row.params.get(name) for row in self.rows])
         return pa.table(columns)
 
+    def with_sizes(self) -> pa.Table:
+        """Return the board with one more column, `model_size`: about how many numbers each model holds."""
+        sizes = pa.array([row.size for row in self.rows], pa.float64())
+        return self.to_arrow().append_column("model_size", sizes)
+
+    def to_polars(self) -> Any:
+        """Return the board as a polars frame."""
+        import polars
+
+        return polars.from_arrow(self.to_arrow())
+
     def to_pandas(self) -> Any:
         """Return the board as a pandas frame."""
         return self.to_arrow().to_pandas()
@@ -119,6 +132,32 @@ def ranked(rows: Sequence[Row], metric: str) -> Leaderboard:
     n_ranked = sum(row.state != "failed" for row in ordered)
     ranks = tuple(min(place, n_ranked + 1) for place in range(1, len(ordered) + 1))
     return Leaderboard(tuple(ordered), ranks, metric)
+
+
+def pareto_front(board: Leaderboard, objective: str) -> Leaderboard:
+    """Return the completed rows that no other one beats in score without losing in a second objective, or the reverse.
+
+    Args:
+        board: The leaderboard; the dummy takes no part.
+        objective: `model_size` or `predict_time`, which the lower the better.
+    """
+
+    def second(row: Row) -> float:
+        value = row.size if objective == "model_size" else row.predict_time_s
+        return math.inf if value is None else value
+
+    front: list[tuple[Row, int]] = []
+    least = math.inf
+    for row, rank in zip(board.rows, board.ranks, strict=True):  # from the best score to the worst
+        if row.state != "completed" or row.family == "dummy":
+            continue
+        beats = second(row) < least
+        if front and beats and round(front[-1][0].score or 0.0, DECIMALS) == round(row.score or 0.0, DECIMALS):
+            front.pop()
+        if beats or not front:
+            front.append((row, rank))
+            least = second(row)
+    return Leaderboard(tuple(row for row, _ in front), tuple(rank for _, rank in front), board.metric)
 
 
 def params_json(params: Mapping[str, Any]) -> str:

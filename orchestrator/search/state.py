@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,7 @@ class SearchSpec:
         looks_back: Whether proposals follow from earlier results.
         is_async: Whether they follow from whatever is known, without waiting for whole batches.
         enqueue: What is tried first.
+        minimised: What is kept small beside the score, of a completed trial; None where the score is all.
     """
 
     name: str
@@ -61,6 +62,7 @@ class SearchSpec:
     looks_back: bool
     is_async: bool = False
     enqueue: tuple[Params, ...] = ()
+    minimised: Callable[[Result], float] | None = None
 
 
 class SearchState:

@@ -61,6 +61,7 @@ class Proposer:
         conditions: Which parameters mean something only under certain values of another.
         entropy: What seeds it: the job's seed, the search's name and the generation of its space.
         structure: The parameters that few values of go into a batch.
+        minimised: What is kept small beside the score, of a completed trial; None where the score is all.
     """
 
     sampler: str
@@ -68,6 +69,7 @@ class Proposer:
     conditions: Conditions
     entropy: tuple[int, ...]
     structure: frozenset[str] = frozenset()
+    minimised: Callable[[Result], float] | None = None
 
     def propose(self, batch: int, n_proposals: int, history: Sequence[Result]) -> list[Proposal]:
         """Return a batch of proposals, duplicates and all.
@@ -119,8 +121,9 @@ class Proposer:
         drawn = self._free(distributions) if any(given) else distributions
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            study = _study(_make(self.sampler, seed, is_conditional=bool(self.conditions.keys() & drawn)))
-            study.add_trials([_frozen(result, distributions) for result in told])
+            sampler = _make(self.sampler, seed, is_conditional=bool(self.conditions.keys() & drawn))
+            study = _study(sampler, has_two=self.minimised is not None)
+            study.add_trials([_frozen(result, distributions, self.minimised) for result in told])
             return [self._asked(study, distributions, fixed) for fixed in given]
 
     def _random(
@@ -181,6 +184,7 @@ def proposer(
     generation: int,
     key: str,
     structure: frozenset[str] = frozenset(),
+    minimised: Callable[[Result], float] | None = None,
 ) -> Proposer:
     """Return the proposer of a search.
 
@@ -188,12 +192,12 @@ def proposer(
         JobError: There is no such sampler, or it lacks a package; `key` is its place in the job.
     """
     if sampler != "random":
-        _checked_sampler(sampler, key)
+        _checked_sampler(sampler, key, has_two=minimised is not None)
     entropy = (seed, zlib.crc32(search.encode()), generation)
-    return Proposer(sampler, dimensions(space), conditions, entropy, structure)
+    return Proposer(sampler, dimensions(space), conditions, entropy, structure, minimised)
 
 
-def _checked_sampler(name: str, key: str) -> None:
+def _checked_sampler(name: str, key: str, *, has_two: bool) -> None:
     known = {n.removesuffix("Sampler").lower(): n for n in optuna.samplers.__all__ if n.endswith("Sampler")}
     usable = [short for short, full in known.items() if full not in _UNUSABLE]
     if name.lower().removesuffix("sampler") not in usable:
@@ -202,13 +206,18 @@ def _checked_sampler(name: str, key: str) -> None:
         # Some samplers import what they need only when they are used.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            study = _study(_make(name, 0))
+            study = _study(_make(name, 0), has_two=has_two)
             for value in np.linspace(0.0, 1.0, 12).tolist():
-                study.add_trial(create_trial(value=value, params={"x": value}, distributions=_PROBE))
+                values = [value, value] if has_two else [value]
+                study.add_trial(create_trial(values=values, params={"x": value}, distributions=_PROBE))
             study.ask(_PROBE)
     except ImportError as error:
         missing = getattr(error, "name", None) or str(error).splitlines()[0]
         raise JobError(f"{key}: sampler {name!r} needs the package {missing!r}, which is not installed") from None
+    except ValueError as error:
+        if not has_two:
+            raise
+        raise JobError(f"{key}: sampler {name!r} takes one objective; expected one such as tpe or nsgaii") from error
 
 
 def _make(name: str, seed: int, *, is_conditional: bool = False) -> BaseSampler:
@@ -224,9 +233,13 @@ def _make(name: str, seed: int, *, is_conditional: bool = False) -> BaseSampler:
     return made
 
 
-def _study(sampler: BaseSampler) -> optuna.Study:
+def _study(sampler: BaseSampler, *, has_two: bool = False) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(direction="maximize", sampler=sampler)
+    return optuna.create_study(directions=_directions(has_two=has_two), sampler=sampler)
+
+
+def _directions(*, has_two: bool) -> list[str]:
+    return ["maximize", "minimize"] if has_two else ["maximize"]
 
 
 def _parents_first(dims: Mapping[str, Dimension], conditions: Conditions) -> list[str]:
@@ -278,7 +291,9 @@ class _Told(FrozenTrial):  # type: ignore[misc]
         return copy.copy(self)
 
 
-def _frozen(result: Result, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _frozen(
+    result: Result, distributions: Mapping[str, BaseDistribution], minimised: Callable[[Result], float] | None = None
+) -> FrozenTrial:
     """Return a result as Optuna's own trial, with what of its parameters still lies in the space."""
     params = {
         name: value
@@ -286,11 +301,15 @@ def _frozen(result: Result, distributions: Mapping[str, BaseDistribution]) -> Fr
         if name in distributions and _contains(distributions[name], value)
     }
     now = datetime.now()
+    values = None
+    if result.state == "completed" and result.score is not None:
+        values = [result.score] if minimised is None else [result.score, minimised(result)]
     return _Told(
         number=-1,  # this and the next are the study's to give
         trial_id=-1,
         state=_STATES[result.state],
-        value=result.score if result.state == "completed" else None,
+        value=None,
+        values=values,
         datetime_start=now,
         datetime_complete=now,
         params=params,
@@ -327,7 +346,13 @@ class _Lines(BaseJournalBackend):  # type: ignore[misc]
         self.logs.extend(logs)
 
 
-def write_journal(path: Path, name: str, results: Sequence[Result], spaces: Sequence[Mapping[str, Dimension]]) -> None:
+def write_journal(
+    path: Path,
+    name: str,
+    results: Sequence[Result],
+    spaces: Sequence[Mapping[str, Dimension]],
+    minimised: Callable[[Result], float] | None = None,
+) -> None:
     """Write results as an Optuna journal file, in one piece.
 
     Args:
@@ -335,15 +360,17 @@ def write_journal(path: Path, name: str, results: Sequence[Result], spaces: Sequ
         name: The study's name.
         results: Results in the order of their numbers.
         spaces: The space of each generation.
+        minimised: What is kept small beside the score.
     """
     lines = _Lines()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        study = optuna.create_study(storage=JournalStorage(lines), study_name=name, direction="maximize")
+        directions = _directions(has_two=minimised is not None)
+        study = optuna.create_study(storage=JournalStorage(lines), study_name=name, directions=directions)
         known = [{n: _distribution(d) for n, d in space.items()} for space in spaces]
         for result in results:
-            study.add_trial(_frozen(result, known[result.trial.generation]))
+            study.add_trial(_frozen(result, known[result.trial.generation], minimised))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines.logs), encoding="utf-8")

@@ -85,6 +85,10 @@ class Custom(NetworkFamily):
         """Return 0: what a user's parameters make of a network is not known."""
         return 0.0
 
+    def size(self, params: Params, shape: Shape) -> float | None:
+        """Return None, for the same reason."""
+        return None
+
     def is_fused(self, params: Params) -> bool:
         """Tell that members train one after another."""
         return False

@@ -120,6 +120,10 @@ class NetworkFamily(ABC):
         sizes = [int(v) for k, v in sorted(params.items()) if k.startswith(("width_", "filters_"))]
         return float(sum(a * b for a, b in itertools.pairwise([1, *sizes])))
 
+    def size(self, params: Params, shape: Shape) -> float | None:
+        """Return about how many weights a network has."""
+        return float(self.n_weights(self.settings(params, shape.task), shape))
+
     def companions(self, member: Member) -> object:
         """Return what a member has in common with those of its unit, beside their structure; None for no more."""
         return None
