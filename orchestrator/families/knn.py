@@ -166,7 +166,7 @@ def _scores(
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class Prepared:
     """A plane's fitted index, the rows it was fitted on, and its prepared queries."""
 
     index: Any
@@ -176,21 +176,22 @@ class _Prepared:
     fit_time_s: float
 
 
-_recent: OrderedDict[tuple[str, Plane], _Prepared] = OrderedDict()
+_recent: OrderedDict[tuple[str, Plane], Prepared] = OrderedDict()
 _RECENT = 2
 
 
-def _prepared(plane: Plane, data: TrainingSet) -> _Prepared:
+def _prepared(plane: Plane, data: TrainingSet) -> Prepared:
     """Return the plane fitted, from this process's memory where it is one of the last that were used."""
     key = (data.key, plane)
-    prepared = _recent.pop(key, None) or _fit(plane, data)
+    prepared = _recent.pop(key, None) or prepared_plane(plane, data)
     while len(_recent) >= _RECENT:
         _recent.popitem(last=False)
     _recent[key] = prepared
     return prepared
 
 
-def _fit(plane: Plane, data: TrainingSet) -> _Prepared:
+def prepared_plane(plane: Plane, data: TrainingSet) -> Prepared:
+    """Fit a plane's preparation and index on its fold's training rows, and prepare the others as queries."""
     started = time.perf_counter()
     rows = data.folds[plane.fold]
     train, queries = data.features.flat(rows.train), data.features.flat(rows.valid)
@@ -206,12 +207,28 @@ def _fit(plane: Plane, data: TrainingSet) -> _Prepared:
     if data.task == "classification":
         classes, values = np.unique(values, return_inverse=True)
         values = values.astype(np.min_scalar_type(len(classes)))
-    return _Prepared(index, train, queries, values, time.perf_counter() - started)
+    return Prepared(index, train, queries, values, time.perf_counter() - started)
 
 
-def _search(prepared: _Prepared, plane: Plane, start: int, stop: int) -> neighbours.Neighbours:
+def _search(prepared: Prepared, plane: Plane, start: int, stop: int) -> neighbours.Neighbours:
     queries = prepared.queries[start:stop]
     return neighbours.find(prepared.index, prepared.train, queries, plane.n_neighbors, prepared.values)
+
+
+def plane_of(params: Params, fold: int, n_neighbors: int) -> Plane:
+    """Return the plane of a fold that answers a configuration, searched up to `n_neighbors`."""
+    settings = {**DEFAULTS, **params}
+    metric, p = settings["metric"], float(settings["p"])
+    if metric == "minkowski" and p in (1.0, 2.0):
+        metric = "manhattan" if p == 1.0 else "euclidean"
+    p = p if metric == "minkowski" else 2.0
+    return Plane(settings["scaler"], settings["pca"], metric, p, fold, n_neighbors)
+
+
+def search_s(plane: Plane, n_train: int, n_queries: int, shape: Shape, n_pairs: int) -> float:
+    """Return the seconds of one core that a search and the scores of its pairs take, about."""
+    row_s = _DISTANCE_S[plane.metric] * n_train * shape.width
+    return _UNIT_S + (_ACCURACY_S if shape.metric == "accuracy" else _SCORER_S) * n_pairs + row_s * n_queries
 
 
 class KNNPlan:
@@ -232,13 +249,7 @@ class KNNPlan:
         self._turns = [max(1, train // 2) for train, _ in shape.fold_rows]
 
     def _plane(self, params: Params, fold: int) -> Plane:
-        settings = {**DEFAULTS, **params}
-        metric, p = settings["metric"], float(settings["p"])
-        if metric == "minkowski" and p in (1.0, 2.0):
-            metric = "manhattan" if p == 1.0 else "euclidean"
-        p = p if metric == "minkowski" else 2.0
-        largest = max(self._group(settings["n_neighbors"], fold))
-        return Plane(settings["scaler"], settings["pca"], metric, p, fold, largest)
+        return plane_of(params, fold, max(self._group(pair_of(params)[0], fold)))
 
     def _group(self, k: int, fold: int) -> list[int]:
         turn = bisect_left(self._ks, self._turns[fold])
@@ -246,7 +257,7 @@ class KNNPlan:
 
     def answers_of(self, params: Params, epochs: int | None = None) -> tuple[str, ...]:
         """Return the answers of a trial, one a fold."""
-        k, weighting = _pair(params)
+        k, weighting = pair_of(params)
         return tuple(answer_name(self._plane(params, f), k, weighting) for f in range(len(self._turns)))
 
     def units_for(
@@ -255,7 +266,7 @@ class KNNPlan:
         """Return one unit for each plane that a missing answer lies in."""
         pairs: dict[Plane, dict[tuple[int, neighbours.Weighting], None]] = {}
         for params in wanted:
-            k, weighting = _pair(params)
+            k, weighting = pair_of(params)
             for fold in range(len(self._turns)):
                 plane = self._plane(params, fold)
                 if answer_name(plane, k, weighting) in missing:
@@ -315,6 +326,12 @@ class KNN:
         """Return the planes of a checked space."""
         return KNNPlan(space, shape, exhaustive=exhaustive)
 
+    def leave_one_out_plan(self, space: Space, shape: Shape) -> Plan:
+        """Return the plan for a checked space that leaves each row out alone."""
+        from orchestrator.families.knn_left_out import LeaveOneOutPlan  # which is made of what is here
+
+        return LeaveOneOutPlan(space, shape)
+
     def complexity(self, params: Params) -> float:
         """Return how many settings differ from none: a scaler, a projection and a power are each one more."""
         return float(sum(value not in (None, "none") for value in params.values()))
@@ -352,7 +369,7 @@ class KNN:
         return Pipeline([*preparation(columns, settings["scaler"], settings["pca"], seed), ("knn", model)])
 
 
-def _pair(params: Params) -> tuple[int, neighbours.Weighting]:
+def pair_of(params: Params) -> tuple[int, neighbours.Weighting]:
     """Return the two parameters that a plane answers all values of."""
     settings = {**DEFAULTS, **params}
     return settings["n_neighbors"], settings["weights"]

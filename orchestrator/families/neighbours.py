@@ -102,6 +102,22 @@ def _nearest(train: Floats, queries: Floats, k: int, metric: str) -> tuple[Float
     return distance, row
 
 
+def without_self(found: Neighbours, rows: npt.NDArray[np.int64]) -> Neighbours:
+    """Return the neighbours of rows that were searched among themselves, one fewer each and none a row's own.
+
+    A row is told by its place and not by its distance, since others may be the same. Where so many are that it is not
+    among its own nearest, the last neighbour goes.
+
+    Args:
+        found: Neighbours, `value` holding places among the searched rows.
+        rows: The place of each query among them, shape (rows,).
+    """
+    keep = found.value != rows[:, np.newaxis]
+    keep[keep.all(axis=1), -1] = False
+    shape = (len(rows), found.value.shape[1] - 1)
+    return Neighbours(found.value[keep].reshape(shape), found.distance[keep].reshape(shape))
+
+
 def joined(parts: Sequence[Neighbours]) -> Neighbours:
     """Return the blocks of one fold as one."""
     if len(parts) == 1:

@@ -1,0 +1,21 @@
+"""How sure a leaderboard is: intervals, the winner's score without the luck of the choice, ties, and the baseline.
+
+Everything follows from out-of-fold predictions and a seed, on the driver: nothing is trained again.
+"""
+
+from orchestrator.results.statistics.assess import assess
+from orchestrator.results.statistics.record import Candidate, Statistics, TrialStatistics
+from orchestrator.results.statistics.resampling import contiguous_blocks
+from orchestrator.results.statistics.selection import Interval
+from orchestrator.results.statistics.shift import refit_shift, worth_leaving_one_out
+
+__all__ = [
+    "Candidate",
+    "Interval",
+    "Statistics",
+    "TrialStatistics",
+    "assess",
+    "contiguous_blocks",
+    "refit_shift",
+    "worth_leaving_one_out",
+]

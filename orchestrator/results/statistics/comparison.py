@@ -1,0 +1,79 @@
+"""Which trials cannot be told from the leader, and whether any of them beats the baseline.
+
+Both ask how large the largest of many differences is by chance alone, and both take the answer from the draws of the same
+bootstrap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.results.statistics.resampling import Floats
+from orchestrator.results.statistics.selection import Draws
+
+ALPHA = 0.05
+SURELY_TIED = 1.5
+"""A trial that trails no other by more than so many standard errors is tied: the largest of several differences exceeds
+this in far more than ALPHA of draws, since a single one does in 7 %."""
+MOST_DRAWS = 500
+"""Draws that the comparison of all pairs looks at."""
+
+
+def tied(draws: Draws) -> npt.NDArray[np.bool_]:
+    """Return which configurations may be the best: cross-validation with confidence, shape (configurations,).
+
+    Lei (JASA 2020, arXiv 1703.07904): a configuration is rejected if the largest of its studentised deficits, each behind
+    another configuration, is one that chance gives in fewer than ALPHA of draws were all equal. The best one stays with
+    probability 1 - ALPHA; the leader always does. The draws are those of the bootstrap in place of Gaussian multipliers,
+    so that metrics which are no mean over rows are compared likewise.
+    """
+    scores, deviations = draws.observed[:-1], draws.deviations[:MOST_DRAWS, :-1]
+    n = len(scores)
+    if not len(deviations):
+        return np.ones(n, dtype=np.bool_)
+    error = _errors(draws.deviations[:, :-1])
+    is_tied = np.ones(n, dtype=np.bool_)
+    for i in range(n):
+        deficit = _studentised(scores - scores[i], error[i])
+        if (largest := float(deficit.max())) <= SURELY_TIED:
+            continue
+        counts = error[i] > 0
+        chance = ((deviations[:, counts] - deviations[:, i : i + 1]) / error[i, counts]).max(axis=1, initial=-np.inf)
+        is_tied[i] = bool((1 + np.sum(chance >= largest)) / (1 + len(chance)) > ALPHA)
+    return is_tied
+
+
+def _errors(deviations: Floats) -> Floats:
+    """Return the standard error of the difference of each two configurations, shape (configurations, configurations)."""
+    centred = deviations - deviations.mean(axis=0)
+    covariance = centred.T @ centred / len(centred)
+    variance = np.diag(covariance)
+    squared = variance[:, np.newaxis] + variance - 2.0 * covariance
+    noise = 1e-12 * (variance[:, np.newaxis] + variance)  # of rounding, where two configurations are the same
+    return np.sqrt(np.where(squared > noise, squared, 0.0))
+
+
+def _studentised(difference: Floats, error: Floats) -> Floats:
+    """Return differences by their errors; where there is no error, 0 or beyond all measure."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_error = difference / error
+    return np.where(error > 0, by_error, np.where(difference > 1e-12, np.inf, 0.0))
+
+
+def p_of_beating_the_baseline(draws: Draws) -> float:
+    """Return how often chance alone gives a configuration as far above the baseline as the one that is farthest.
+
+    The studentised maximum: White (Econometrica 2000) with the studentisation of Hansen (JBES 2005).
+    """
+    if not len(draws.deviations):
+        return 1.0
+    above = draws.observed[:-1] - draws.observed[-1]
+    deviations = draws.deviations[:, :-1] - draws.deviations[:, -1:]
+    error = deviations.std(axis=0)
+    largest = float(_studentised(above, error).max())
+    if np.isinf(largest):
+        return 1.0 / (1 + len(deviations))
+    counts = error > 0
+    chance = (deviations[:, counts] / error[counts]).max(axis=1, initial=0.0)
+    return float((1 + np.sum(chance >= largest)) / (1 + len(chance)))
