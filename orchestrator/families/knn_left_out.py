@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import get_scorer
 
 from orchestrator.data.load import TrainingSet
-from orchestrator.data.split import Fold
+from orchestrator.data.split import Fold, Rows
 from orchestrator.families import knn, neighbours
 from orchestrator.families.base import Answer, Shape, Unit, UnitOutput, WorkUnit, left_out_rows
 from orchestrator.families.limits import one_thread
@@ -59,7 +59,7 @@ class LeaveOneOut(Unit):
         fit_share, predict_share = whole.fit_time_s / len(scores), predict_s / len(scores)
         return UnitOutput({name: Answer(score, fit_share, predict_share) for name, score in scores.items()})
 
-    def _scores(self, found: neighbours.Neighbours, data: TrainingSet, rows: np.ndarray) -> Mapping[str, float]:  # type: ignore[type-arg]
+    def _scores(self, found: neighbours.Neighbours, data: TrainingSet, rows: Rows) -> Mapping[str, float]:
         truth, scorer = data.target[rows], get_scorer(data.metric)
         scores = {}
         for weighting in knn.WEIGHTINGS:

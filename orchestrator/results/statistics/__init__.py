@@ -3,7 +3,7 @@
 Everything follows from out-of-fold predictions and a seed, on the driver: nothing is trained again.
 """
 
-from orchestrator.results.statistics.assess import assess
+from orchestrator.results.statistics.board import assess
 from orchestrator.results.statistics.record import Candidate, Statistics, TrialStatistics
 from orchestrator.results.statistics.resampling import contiguous_blocks
 from orchestrator.results.statistics.selection import Interval

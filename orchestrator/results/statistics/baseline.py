@@ -1,4 +1,4 @@
-"""What the baseline would have predicted for each row: the majority class, class frequencies, or the mean of its fold."""
+"""What the baseline predicts: the same for every row, and the best that is so."""
 
 from __future__ import annotations
 
@@ -11,26 +11,21 @@ from orchestrator.data.encode import Task
 from orchestrator.results.statistics.metrics import takes_labels
 
 
-def baseline(metric: str, task: Task, truth: npt.NDArray[Any], fold: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the baseline's prediction of each row by all rows that are not in the row's fold, shape (rows, ...).
+def baseline(metric: str, task: Task, truth: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the majority class, the frequencies of the classes, or the mean, for each row, shape (rows, ...).
 
-    For probabilities it is the frequencies of the classes: one that is certain of the majority class would lose to noise.
+    It is taken from the scored rows themselves. Where classes are balanced, the majority among the rows outside a fold
+    is the minority inside, so that a baseline fitted by folds falls behind a coin, and noise is said to beat it. And one
+    that is certain of the majority class loses to noise where probabilities are scored, hence the frequencies.
 
     Args:
         metric: A scorer's name.
         task: classification or regression.
         truth: Class codes or numbers, shape (rows,).
-        fold: The fold that scores each row, shape (rows,); a row of fold -1 is scored by none.
     """
-    n_classes = int(truth.max()) + 1 if task == "classification" else 0
-    is_labels = takes_labels(metric, truth)
-    shape = (len(truth), n_classes) if task == "classification" and not is_labels else (len(truth),)
-    predicted = np.zeros(shape, dtype=truth.dtype if is_labels else np.float64)
-    for one in np.unique(fold[fold >= 0]):
-        train = truth[fold != one]
-        if task == "regression":
-            predicted[fold == one] = train.mean()
-            continue
-        times = np.bincount(train, minlength=n_classes)
-        predicted[fold == one] = times.argmax() if is_labels else times / times.sum()
-    return predicted
+    if task == "regression":
+        return np.full(len(truth), truth.mean())
+    times = np.bincount(truth)
+    if takes_labels(metric, truth):
+        return np.full(len(truth), times.argmax())
+    return np.tile(times / len(truth), (len(truth), 1))

@@ -30,7 +30,7 @@ def tied(draws: Draws) -> npt.NDArray[np.bool_]:
     """
     scores, deviations = draws.observed[:-1], draws.deviations[:MOST_DRAWS, :-1]
     n = len(scores)
-    if not len(deviations):
+    if not len(deviations) or draws.n_cells < 2:
         return np.ones(n, dtype=np.bool_)
     error = _errors(draws.deviations[:, :-1])
     is_tied = np.ones(n, dtype=np.bool_)
@@ -72,8 +72,7 @@ def p_of_beating_the_baseline(draws: Draws) -> float:
     deviations = draws.deviations[:, :-1] - draws.deviations[:, -1:]
     error = deviations.std(axis=0)
     largest = float(_studentised(above, error).max())
-    if np.isinf(largest):
-        return 1.0 / (1 + len(deviations))
     counts = error > 0
     chance = (deviations[:, counts] / error[counts]).max(axis=1, initial=0.0)
-    return float((1 + np.sum(chance >= largest)) / (1 + len(chance)))
+    by_signs = 0.5**draws.n_cells  # so often all of a few cells are above by chance, and no draw would show it
+    return max(by_signs, float((1 + np.sum(chance >= largest)) / (1 + len(chance))))

@@ -47,7 +47,7 @@ class MeanEvaluation:
     table: Singles
     shift: float
     scale: float
-    of_truth: Floats
+    of_truth: Singles
 
     @classmethod
     def of(
@@ -71,7 +71,7 @@ class MeanEvaluation:
             table[i] = cells.sums((values - shift) / scale)
         centred = truth - truth.mean()  # r2 looks at the truth's variance alone, which so loses no digits
         of_truth = [cells.sizes, cells.sums(centred), cells.sums(centred**2)]
-        return cls(metric, table, shift, scale, np.stack(of_truth, axis=1))
+        return cls(metric, table, shift, scale, np.stack(of_truth, axis=1).astype(np.float32))
 
     def scores(self, counts: Singles) -> Floats:
         """Return the score of each configuration on each draw."""
@@ -83,7 +83,8 @@ class MeanEvaluation:
         total = np.array([self.table[c] @ out for c, out in zip(chosen, is_out, strict=True)])
         return self._linked(total[:, np.newaxis], is_out @ self.of_truth)[:, 0]
 
-    def _linked(self, total: npt.NDArray[Any], of_truth: Floats) -> Floats:
+    def _linked(self, total: Singles, sums: Singles) -> Floats:
+        of_truth = sums.astype(np.float64)
         n_rows = of_truth[:, :1]
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self.shift + self.scale * (total.astype(np.float64) / n_rows)

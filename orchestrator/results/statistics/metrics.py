@@ -1,8 +1,9 @@
-"""What a metric is of rows: a mean over them, a function of such means, or something else that scikit-learn computes."""
+"""What a metric is of rows: a mean over them, a function of such means, or whatever scikit-learn computes."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,8 @@ Array = npt.NDArray[Any]
 RowValues = Callable[[Array, Array], Floats]
 """From the truth and a prediction of each row to what is averaged, shape (rows,)."""
 Link = Callable[[Floats, Floats], Floats]
-"""From means of row values, shape (draws, configurations), and of the centred truth and its square, shape (draws, 2), to
-scores, higher is better."""
+"""From means of row values, shape (draws, configurations), and of the centred truth and its square, shape (draws, 2),
+to scores, higher is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ def _squared_log(truth: Array, predicted: Array) -> Floats:
 
 
 def _percentage(truth: Array, predicted: Array) -> Floats:
-    return _absolute(truth, predicted) / np.maximum(np.abs(truth), np.finfo(np.float64).eps)
+    error: Floats = _absolute(truth, predicted) / np.maximum(np.abs(truth), np.finfo(np.float64).eps)
+    return error
 
 
 def _log_loss(truth: Array, probabilities: Array) -> Floats:
@@ -135,32 +137,35 @@ def score(metric: str, truth: Array, prediction: Array, weights: Array | None = 
         prediction: Class codes or numbers, shape (rows,), or probabilities, shape (rows, classes).
         weights: How often each row counts, whole numbers, shape (rows,); None for once each.
     """
-    scorer = get_scorer(metric)
-    options = dict(scorer._kwargs)
     if weights is not None:
         rows = np.repeat(np.arange(len(truth)), weights.astype(np.int64))
         truth, prediction = truth[rows], prediction[rows]
+    if not len(truth):
+        return math.nan
+    if metric in MEANS:
+        centred = truth - truth.mean()
+        of_truth = np.array([[centred.mean(), (centred**2).mean()]])
+        return float(MEANS[metric].link(MEANS[metric].values(truth, prediction).mean().reshape(1, 1), of_truth)[0, 0])
+    scorer = get_scorer(metric)
+    options = dict(scorer._kwargs)
     if prediction.ndim == 2:
         n_classes = prediction.shape[1]
         if len(np.unique(truth)) < n_classes:
             return math.nan
         prediction = prediction[:, 1] if n_classes == 2 else prediction
     elif takes_labels(metric, truth):
-        return _of_pairs(scorer, truth, prediction, options)
-    try:
-        return float(scorer._sign * scorer._score_func(truth, prediction, **options))
-    except ValueError:
-        return math.nan
+        truth, prediction, options["sample_weight"] = _pairs(truth, prediction)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes that the rows lack
+        try:
+            return float(scorer._sign * scorer._score_func(truth, prediction, **options))
+        except ValueError:
+            return math.nan
 
 
-def _of_pairs(scorer: Any, truth: Array, predicted: Array, options: Mapping[str, Any]) -> float:
-    """Return the score from how often each pair of classes occurs, which is all that such a metric knows."""
+def _pairs(truth: Array, predicted: Array) -> tuple[Array, Array, Floats]:
+    """Return the pairs of classes that occur, and how often: all that a metric of labels knows."""
     n_classes = int(max(truth.max(), predicted.max())) + 1
     times = np.bincount(truth * n_classes + predicted)
     pair = np.flatnonzero(times)
-    return float(
-        scorer._sign
-        * scorer._score_func(
-            pair // n_classes, pair % n_classes, sample_weight=times[pair].astype(np.float64), **options
-        )
-    )
+    return pair // n_classes, pair % n_classes, times[pair].astype(np.float64)

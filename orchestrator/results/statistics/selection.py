@@ -76,21 +76,32 @@ class Interval:
     high: float
 
 
-def corrected(draws: Draws, shift: float, least: float, most: float) -> Interval | None:
+def corrected(
+    draws: Draws, cells: Cells, shift: float, least: float, most: float, *, is_hit: bool
+) -> Interval | None:
     """Return the winner's score, corrected for its choice, and its interval; None where no draw left a row out.
+
+    The interval has the percentiles of the draws' winners. For a share of rows that are right it has Wilson's interval
+    around the corrected score as well: where nearly all are right, draws of what was seen leave out what was not.
 
     Args:
         draws: What the bootstrap found.
+        cells: What was drawn.
         shift: What training on all rows adds, see `shift.refit_shift`; 0 where it is not known.
         least: The least score that the metric gives.
         most: The largest.
+        is_hit: Whether the score is a share of rows that are right.
     """
     if not len(draws.winners):
         return None
     low, high = np.percentile(draws.winners, [LOW, HIGH]) + shift
     score = float(draws.winners.mean()) + shift
-    values = np.clip([score, min(low, score), max(high, score)], least, most)
-    return Interval(*(float(value) for value in values))
+    ends = [score, low, high]
+    if is_hit:
+        share = np.clip([score], least, most)
+        ends += [float(end[0]) for end in _wilson(share, _n_independent(share, draws.deviations[:, :1], cells))]
+    score, low, high = (float(one) for one in np.clip([score, min(ends), max(ends)], least, most))
+    return Interval(score, low, high)
 
 
 def intervals(

@@ -38,7 +38,6 @@ def assess(
     *,
     blocks: Array | None = None,
     shift: float | None = None,
-    dummy: Array | None = None,
     seed: int = 0,
 ) -> Statistics:
     """Say how sure a board is.
@@ -60,7 +59,6 @@ def assess(
             `resampling.contiguous_blocks`. Blocks are drawn as wholes.
         shift: What training on all rows adds to the winner's score, from `shift.refit_shift`; None if nobody knows. It does
             not go with blocks, where a row that is left out alone leaves its like behind.
-        dummy: The baseline's predictions, like a trial's; by default from the rows outside each row's fold.
         seed: What decides the draws.
 
     Raises:
@@ -70,9 +68,9 @@ def assess(
         raise ValueError("a refit shift does not go with blocks; leave one of them out")
     scored = fold >= 0
     rows = truth[scored]
-    of_dummy = (baseline(metric, task, truth, fold) if dummy is None else dummy)[scored]
     if task == "classification":
         rows = rows.astype(np.int64)
+    of_dummy = baseline(metric, task, rows)
     cells = resampling.cells(len(rows), None if blocks is None else blocks[scored], seed)
     is_mean = metric in metrics.MEANS
     top = board[: _most(len(cells), is_mean)]
@@ -94,7 +92,7 @@ def assess(
     return Statistics(
         trials=trials,
         winner=top[0].name,
-        corrected=selection.corrected(draws, shift or 0.0, *metrics.bounds(metric)),
+        corrected=selection.corrected(draws, cells, shift or 0.0, *metrics.bounds(metric), is_hit=metrics.is_hit(metric)),
         refit_shift=shift,
         beats_dummy=beats,
         p_dummy=p_dummy,
