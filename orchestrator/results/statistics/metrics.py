@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import get_scorer
 
+from orchestrator.families.scoring import scores_labels
 from orchestrator.results.statistics.resampling import Floats
 
 Array = npt.NDArray[Any]
@@ -125,7 +126,7 @@ def bounds(metric: str) -> tuple[float, float]:
 
 def takes_labels(metric: str, truth: Array) -> bool:
     """Return whether a scorer looks at labels alone: at classes, and not at probabilities."""
-    return truth.dtype.kind in "iu" and get_scorer(metric)._response_method == "predict"
+    return truth.dtype.kind in "iu" and scores_labels(metric)
 
 
 def score(metric: str, truth: Array, prediction: Array, weights: Array | None = None) -> float:
