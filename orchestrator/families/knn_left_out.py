@@ -1,6 +1,7 @@
 """What k nearest neighbours score when each row is left out alone: one more search a plane, over all training rows.
 
-Beside the score over folds it says what a model gains from the rows that a fold holds back, as the refitted winner does.
+Beside the score over folds it says what a model gains from the rows that a fold holds back, as the refitted winner
+does.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ def baseline(metric: str, task: Task, truth: npt.NDArray[Any]) -> npt.NDArray[An
     """Return the majority class, the frequencies of the classes, or the mean, for each row, shape (rows, ...).
 
     It is taken from the scored rows themselves. Where classes are balanced, the majority among the rows outside a fold
-    is the minority inside, so that a baseline fitted by folds falls behind a coin, and noise is said to beat it. And one
-    that is certain of the majority class loses to noise where probabilities are scored, hence the frequencies.
+    is the minority inside, so that a baseline fitted by folds falls behind a coin, and noise is said to beat it. And
+    one that is certain of the majority class loses to noise where probabilities are scored, hence the frequencies.
 
     Args:
         metric: A scorer's name.

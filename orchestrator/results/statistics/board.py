@@ -43,9 +43,9 @@ def assess(
     """Say how sure a board is.
 
     A mean over rows (accuracy, log loss, absolute and squared error, Brier score), its root, and r2 are bootstrapped
-    N_DRAWS times as products of matrices, for all trials that fit in memory. Every other metric (F1, areas under curves,
-    balanced accuracy, correlations) is computed by scikit-learn on each draw: N_SLOW_DRAWS of them, fewer above SLOW_ROWS
-    rows, for the MOST_SLOW_TRIALS at the top of the board.
+    N_DRAWS times as products of matrices, for all trials that fit in memory. Every other metric (F1, areas under
+    curves, balanced accuracy, correlations) is computed by scikit-learn on each draw: N_SLOW_DRAWS of them, fewer
+    above SLOW_ROWS rows, for the MOST_SLOW_TRIALS at the top of the board.
 
     Args:
         metric: A scorer's name.
@@ -57,8 +57,8 @@ def assess(
             labels, probabilities (rows, classes) where it asks for those, numbers (rows,). Asked once a trial.
         blocks: The block of each row, shape (rows,), where rows depend on others: their group, or
             `resampling.contiguous_blocks`. Blocks are drawn as wholes.
-        shift: What training on all rows adds to the winner's score, from `shift.refit_shift`; None if nobody knows. It does
-            not go with blocks, where a row that is left out alone leaves its like behind.
+        shift: What training on all rows adds to the winner's score, from `shift.refit_shift`; None if nobody knows. It
+            does not go with blocks, where a row that is left out alone leaves its like behind.
         seed: What decides the draws.
 
     Raises:
@@ -92,7 +92,9 @@ def assess(
     return Statistics(
         trials=trials,
         winner=top[0].name,
-        corrected=selection.corrected(draws, cells, shift or 0.0, *metrics.bounds(metric), is_hit=metrics.is_hit(metric)),
+        corrected=selection.corrected(
+            draws, cells, shift or 0.0, *metrics.bounds(metric), is_hit=metrics.is_hit(metric)
+        ),
         refit_shift=shift,
         beats_dummy=beats,
         p_dummy=p_dummy,
@@ -136,12 +138,12 @@ def _sentence(metric: str, draws: Draws, p: float, beats: bool, winner: str) -> 
     if beats:
         at_most = "at most " if p <= 0.001 else ""
         return (
-            f"Something was learnt: {winner}, {many}, is {gain:.4g} of {name} better than the dummy, which chance alone "
-            f"would give in {at_most}{chance} of cases."
+            f"Something was learnt: {winner}, {many}, is {gain:.4g} of {name} better than the dummy, which chance "
+            f"alone would give in {at_most}{chance} of cases."
         )
     if gain <= 0:
         return f"Nothing beats the dummy: {winner}, {many}, is no better in {name}."
     return (
-        f"Nothing is shown to beat the dummy: {winner}, {many}, is {gain:.4g} of {name} better, which chance alone would "
-        f"give in {chance} of cases."
+        f"Nothing is shown to beat the dummy: {winner}, {many}, is {gain:.4g} of {name} better, which chance alone "
+        f"would give in {chance} of cases."
     )

@@ -1,7 +1,7 @@
 """Which trials cannot be told from the leader, and whether any of them beats the baseline.
 
-Both ask how large the largest of many differences is by chance alone, and both take the answer from the draws of the same
-bootstrap.
+Both ask how large the largest of many differences is by chance alone, and both take the answer from the draws of the
+same bootstrap.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MOST_DRAWS = 500
 def tied(draws: Draws) -> npt.NDArray[np.bool_]:
     """Return which configurations may be the best: cross-validation with confidence, shape (configurations,).
 
-    Lei (JASA 2020, arXiv 1703.07904): a configuration is rejected if the largest of its studentised deficits, each behind
-    another configuration, is one that chance gives in fewer than ALPHA of draws were all equal. The best one stays with
-    probability 1 - ALPHA; the leader always does. The draws are those of the bootstrap in place of Gaussian multipliers,
-    so that metrics which are no mean over rows are compared likewise.
+    Lei (JASA 2020, arXiv 1703.07904): a configuration is rejected if the largest of its studentised deficits, each
+    behind another configuration, is one that chance gives in fewer than ALPHA of draws were all equal. The best one
+    stays with probability 1 - ALPHA; the leader always does. The draws are those of the bootstrap in place of Gaussian
+    multipliers, so that metrics which are no mean over rows are compared likewise.
     """
     scores, deviations = draws.observed[:-1], draws.deviations[:MOST_DRAWS, :-1]
     n = len(scores)
@@ -45,7 +45,7 @@ def tied(draws: Draws) -> npt.NDArray[np.bool_]:
 
 
 def _errors(deviations: Floats) -> Floats:
-    """Return the standard error of the difference of each two configurations, shape (configurations, configurations)."""
+    """Return the standard error of each two configurations' difference, shape (configurations, configurations)."""
     centred = deviations - deviations.mean(axis=0)
     covariance = centred.T @ centred / len(centred)
     variance = np.diag(covariance)

@@ -60,7 +60,8 @@ def _r2(mean: Floats, of_truth: Floats) -> Floats:
 
 
 def _hit(truth: Array, predicted: Array) -> Floats:
-    return (truth == predicted).astype(np.float64)
+    hits: Floats = (truth == predicted).astype(np.float64)
+    return hits
 
 
 def _absolute(truth: Array, predicted: Array) -> Floats:

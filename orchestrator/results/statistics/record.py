@@ -42,11 +42,11 @@ class Statistics:
     """How sure a leaderboard is.
 
     Attributes:
-        trials: By trial's name. Trials that are missing were too many, and lie behind all of these; or their predictions
-            were not kept.
+        trials: By trial's name. Trials that are missing were too many, and lie behind all of these; or their
+            predictions were not kept.
         winner: The first of the board.
-        corrected: The winner's score, corrected for having been chosen, and its 95 % interval; None where there are too few
-            rows to leave any out.
+        corrected: The winner's score, corrected for having been chosen, and its 95 % interval; None where there are
+            too few rows to leave any out.
         refit_shift: What training on all rows adds, which is part of `corrected`; None where it is not known, and
             `corrected` is that of a model trained on one fold less, so conservative.
         beats_dummy: Whether anything beats the baseline.

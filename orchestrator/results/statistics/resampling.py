@@ -1,7 +1,7 @@
 """Which rows a bootstrap draws together, and how often: cells of rows, and the counts with which they are drawn.
 
-A **cell** is what is drawn as a whole: a row, a block of rows that depend on one another, or, of many rows, some that were
-put together at random.
+A **cell** is what is drawn as a whole: a row, a block of rows that depend on one another, or, of many rows, some that
+were put together at random.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def contiguous_blocks(n_rows: int) -> Ints:
     A block has about the cube root of the rows, the rate that is best for a mean's variance (Hall, Horowitz and Jing,
     Biometrika 1995).
     """
-    return np.arange(n_rows, dtype=np.int64) // max(1, round(n_rows ** (1 / 3)))
+    blocks: Ints = np.arange(n_rows, dtype=np.int64) // max(1, round(n_rows ** (1 / 3)))
+    return blocks
 
 
 def counts(n_cells: int, n_draws: int, seed: int) -> Iterator[Singles]:

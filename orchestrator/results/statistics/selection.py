@@ -1,8 +1,9 @@
 """One bootstrap for all questions: every configuration's score on every draw, and what the choice of the best costs.
 
-The bootstrap of cross-validation (BBC-CV: Tsamardinos, Greasidou and Borboudakis, Machine Learning 2018) repeats the choice
-of the winner on each draw of rows and scores it on the rows that were left out, without training anything again. Its mean
-is the winner's score freed of the luck of the choice; it stays that of models that saw all folds but one.
+The bootstrap of cross-validation (BBC-CV: Tsamardinos, Greasidou and Borboudakis, Machine Learning 2018) repeats the
+choice of the winner on each draw of rows and scores it on the rows that were left out, without training anything
+again. Its mean is the winner's score freed of the luck of the choice; it stays that of models that saw all folds but
+one.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Draws:
     Attributes:
         observed: The score of each configuration, shape (configurations,); the baseline's is the last.
         deviations: Each draw's scores less `observed`, shape (draws, configurations).
-        winners: The score of each draw's winner on the rows that it left out, shape (draws,); draws without such a score
-            are missing, so that it can be empty.
+        winners: The score of each draw's winner on the rows that it left out, shape (draws,); draws without such a
+            score are missing, so that it can be empty.
         n_cells: How many cells were drawn.
     """
 
@@ -44,8 +45,8 @@ def draw(evaluation: Evaluation, scores: Floats, cells: Cells, n_draws: int, see
 
     Args:
         evaluation: The configurations, in the order of the board, and behind them the baseline, which is never chosen.
-        scores: Their scores on the board. Where these differ from the scores of all rows at once, being means over folds,
-            the difference goes to each draw as well.
+        scores: Their scores on the board. Where these differ from the scores of all rows at once, being means over
+            folds, the difference goes to each draw as well.
         cells: What is drawn.
         n_draws: How often.
         seed: What decides the draws.
@@ -76,9 +77,7 @@ class Interval:
     high: float
 
 
-def corrected(
-    draws: Draws, cells: Cells, shift: float, least: float, most: float, *, is_hit: bool
-) -> Interval | None:
+def corrected(draws: Draws, cells: Cells, shift: float, least: float, most: float, *, is_hit: bool) -> Interval | None:
     """Return the winner's score, corrected for its choice, and its interval; None where no draw left a row out.
 
     The interval has the percentiles of the draws' winners. For a share of rows that are right it has Wilson's interval

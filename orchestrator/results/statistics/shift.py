@@ -47,9 +47,9 @@ def refit_shift(
 ) -> float | None:
     """Return what the winner's score gains by training on all rows in place of a fold's, about.
 
-    The mean difference of leave-one-out and k-fold scores over the configurations whose average of the two is within one
-    standard error of the best average. Choosing them by the k-fold score alone would take the luck of the choice for a
-    loss that refitting makes good.
+    The mean difference of leave-one-out and k-fold scores over the configurations whose average of the two is within
+    one standard error of the best average. Choosing them by the k-fold score alone would take the luck of the choice
+    for a loss that refitting makes good.
 
     Args:
         metric: A scorer's name.
