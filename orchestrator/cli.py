@@ -242,7 +242,7 @@ def _introduce(path: Path, prepared: Prepared) -> None:
 
 def _conclude(result: Result) -> None:
     from orchestrator import rundir
-    from orchestrator.results import leaderboard
+    from orchestrator.results import leaderboard, words
 
     metric, where = result.leaderboard.metric, shlex.quote(rundir.called(result.path))
     print(leaderboard.as_table(result.leaderboard.to_arrow(), metric, TOP))
@@ -252,10 +252,12 @@ def _conclude(result: Result) -> None:
     best = result.leaderboard.best
     assert best is not None
     print(f"\nbest: {best.trial} {leaderboard.params_json(best.params)}")
-    shown = [(name, score) for name, score in result.test_scores.items() if score is not None]
-    if shown:
+    for line in words.of_board(metric, result.leaderboard, result.sureness.board):
+        print(line)
+    tested = [(who, one) for who, one in result.sureness.test.items() if one.score is not None]
+    if tested:
         name = leaderboard.plain_score(metric, 0.0)[0]
-        values = ", ".join(f"{who} {leaderboard.plain_score(metric, score)[1]:.4f}" for who, score in shown)
+        values = ", ".join(f"{who} {words.score(metric, one.score, one.low, one.high)}" for who, one in tested)
         n_openings = len(rundir.read_manifest(result.path)["test"]["openings"])
         times = "once" if n_openings <= 1 else f"{n_openings} times, so that they are not unseen any more"
         print(f"{name} on the sealed test rows, opened {times}: {values}")

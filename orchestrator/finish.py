@@ -6,18 +6,17 @@ import logging
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from orchestrator import families, rundir
 from orchestrator.compose import Prepared
 from orchestrator.errors import Interrupted, RunError
 from orchestrator.execution.base import Executor, Handle
 from orchestrator.families.base import Failure
+from orchestrator.honest import Sureness, TestScore, assessment, test_scores
 from orchestrator.job import comparator_names
 from orchestrator.ledger import Ledger, Record, TestOpened
 from orchestrator.oof import as_parquet
@@ -60,11 +59,12 @@ class End:
     should_stop: Callable[[], bool]
     may_open_again: bool = False
 
-    def finish(self) -> Mapping[str, float | None]:
+    def finish(self) -> tuple[Leaderboard, Sureness]:
         """Refit the winner, open the test rows, and write what the run is for.
 
         Returns:
-            Scores on the test rows, by model; None where there are no test rows, or they stay closed.
+            The board with its intervals and ties, and how sure it is; without scores on the test rows where there are
+            none, or they stay closed.
 
         Raises:
             RunError: No trial completed, or a final fit failed.
@@ -76,10 +76,16 @@ class End:
         opens = self.prepared.data.test is not None and (not openings or known is not None or self.may_open_again)
         has_model = known is not None and model.saved_trial(self.path / rundir.BEST) == best.trial
         units = {} if has_model else self._units(best, opens=opens)
+        gathered = assessment(
+            self.prepared, self.path, self.board, self.states, self.executor, self.train, self.should_stop
+        )
         test = self.executor.share(self.prepared.data.test if opens else None)
         for unit in units.values():
             self.executor.submit(unit, self.train, [test], is_limited=False)
-        write_board(self.path, self.board)  # while the models fit
+        of_board = None if gathered is None else gathered.statistics()  # while the models fit
+        sureness = Sureness(len(self.board), of_board, {})
+        board = sureness.on(self.board)
+        write_board(self.path, board)
         write_journals(self.path, self.states)
         refitted = self._collected(units) | (self._models() if units and opens else {})
         if known is None and (opens or not openings):
@@ -100,8 +106,18 @@ class End:
                 best.trial,
                 shlex.quote(rundir.called(self.path)),
             )
-            return {"best": None}
-        return known.scores
+        elif self.prepared.data.test is not None:
+            sureness = replace(sureness, test=self._test_scores(known))
+        sureness.write(self.path)
+        return board, sureness
+
+    def _test_scores(self, known: TestOpened) -> Mapping[str, TestScore]:
+        try:
+            truth, answers = model.read_test(self.path / rundir.TEST, known.scores)
+        except FileNotFoundError:  # a run of an earlier version
+            return {name: TestScore(score) for name, score in known.scores.items()}
+        scores = test_scores(self.prepared.data.train.metric, truth, answers, self.prepared.job.seed)
+        return {name: scores.get(name, TestScore(None)) for name in known.scores}
 
     def _best(self) -> Row:
         best = self.board.best
@@ -162,19 +178,10 @@ class End:
         return {name: found[name] for name in units}
 
     def _write_test(self, refitted: Mapping[str, Refitted]) -> None:
-        """Write what the models said of the test rows, with the truth: class codes or numbers, and probabilities."""
         test = self.prepared.data.test
-        if test is None:
-            return
-        columns: dict[str, Any] = {"target": pa.array(test.target)}
-        for name, one in refitted.items():
-            if one.test is not None:
-                columns[name] = pa.array(one.test.said)
-                if one.test.probabilities is not None:
-                    width = one.test.probabilities.shape[1]
-                    values = pa.array(one.test.probabilities.ravel())
-                    columns[f"{name}_proba"] = pa.FixedSizeListArray.from_arrays(values, width)
-        rundir.write(self.path / rundir.TEST, as_parquet(pa.table(columns)))
+        if test is not None:
+            said = {name: one.test for name, one in refitted.items() if one.test is not None}
+            rundir.write(self.path / rundir.TEST, as_parquet(model.test_table(test.target, said)))
 
 
 def write_board(path: Path, board: Leaderboard) -> None:

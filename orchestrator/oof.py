@@ -221,6 +221,13 @@ class Predictions:
             answers.setdefault(trial, []).append(name)
         return cls(folder, rows["target"].to_numpy(), rows["fold"].to_numpy(), answers, rows)
 
+    @property
+    def kept(self) -> set[str]:
+        """The trials whose answers are all there."""
+        parts = sorted(self.folder.glob("*/part-*.parquet"))
+        there = {name for part in parts for name in _answers(part)}
+        return {trial for trial, names in self.answers.items() if there.issuperset(names)}
+
     def of(self, trials: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
         """Return what trials said of all rows, in file order, by trial; those that are not kept are left out.
 

@@ -10,15 +10,14 @@ from orchestrator import rundir
 from orchestrator.compose import Prepared, answers_of, prepare, states_of
 from orchestrator.errors import DataError, JobError, did_you_mean
 from orchestrator.execution.base import Executor
-from orchestrator.families.base import Failure, Plan
+from orchestrator.families.base import Plan
 from orchestrator.ledger import read
 from orchestrator.runs import ExecutorName, closing, executor_of, stored_job
 from orchestrator.search.course import Course
+from orchestrator.search.loop import work_off
 from orchestrator.search.plan import WorkPlan
 from orchestrator.search.state import SearchState
 from orchestrator.search.trial import Result, Trial, result_of
-
-POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +89,5 @@ def _trained(executor: Executor, prepared: Prepared, plan: Plan, trial: Trial, r
     names = plan.answers_of(trial.params, rung)
     work = WorkPlan({})
     work.want(plan, [(trial.params, names)], rung)
-    data = executor.share(prepared.data.train)
-    while work.engines or work.n_submitted:
-        for engine in work.engines:
-            while work.n_ready(engine) and work.n_submitted_of(engine) < executor.capacity(engine):
-                unit, inputs = work.next_ready(engine)
-                executor.submit(unit, data, inputs)
-        for done in executor.completed(POLL_S):
-            given = done.outcome if isinstance(done.outcome, Failure) else done.outcome.answers
-            work.finish(done.unit_id, given, done.payload)
+    work_off(work, executor, executor.share(prepared.data.train))
     return result_of(trial, names, work.answers, rung)

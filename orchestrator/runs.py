@@ -41,6 +41,7 @@ from orchestrator.execution.environment import onednn
 from orchestrator.families.base import Answer, Shape
 from orchestrator.families.code import Code, copy_name
 from orchestrator.finish import End, write_board, write_journals
+from orchestrator.honest import Sureness
 from orchestrator.job import Job
 from orchestrator.ledger import Ledger, Record, read
 from orchestrator.mirror import mirrored
@@ -65,6 +66,7 @@ class Result:
         leaderboard: All trials, ranked.
         test_scores: Scores on the sealed test rows, by model: `best`, `dummy` and the comparators' names.
         ending: `finished`, or `time` where the budget ended it.
+        sureness: How sure the scores are.
         objectives: What the searches looked for.
     """
 
@@ -72,6 +74,7 @@ class Result:
     leaderboard: Leaderboard
     test_scores: Mapping[str, float | None]
     ending: Ending
+    sureness: Sureness
     objectives: Sequence[str] = ("score",)
 
     @property
@@ -353,8 +356,9 @@ def _run(
             executor.abandon()
             kept.settle(compose.kept_of(board, states))
             end = End(prepared, path, ledger, records, executor, train, states, board, manifest, should_stop, force)
-            scores = end.finish()
-            result = Result(path, board, scores, ending, job.objectives)
+            board, sureness = end.finish()
+            scores = {name: one.score for name, one in sureness.test.items()} or {"best": None}
+            result = Result(path, board, scores, ending, sureness, job.objectives)
     except Interrupted as error:
         _end(path, manifest, "interrupted", error.exit_code, session, str(error))
         raise Interrupted(f"{error}; go on with: orchestrator resume {shlex.quote(rundir.called(path))}") from None
@@ -498,7 +502,9 @@ def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
     states, answers = states_of(job, shape, records), answers_of(records)
     Course(states, answers).take_up()
     results = [r for s in states for r in (s.settled() if manifest["state"] == "time" else s.results.values())]
-    return compose.board_of(job, results, (manifest["dummy"][0], manifest["dummy"][1]), shape), states
+    board = compose.board_of(job, results, (manifest["dummy"][0], manifest["dummy"][1]), shape)
+    sureness = Sureness.read(path)
+    return board if sureness is None else sureness.on(board), states
 
 
 def plan(prepared: Prepared) -> list[PlannedSearch]:

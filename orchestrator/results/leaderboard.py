@@ -7,10 +7,12 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+
+from orchestrator.results.statistics.record import TrialStatistics
 
 DECIMALS = 12
 """Scores compare after rounding to so many decimals: sums in another order differ further behind."""
@@ -37,6 +39,9 @@ class Row:
         complexity: Ties within a search's family go to the lower.
         epochs: The median over folds of the epochs that were kept, where it learned by epochs; for the refit.
         size: About how many numbers its model holds; None where that is not known.
+        ci_low: The lower end of the 95 % interval of its score by itself; None where predictions were not kept.
+        ci_high: The upper end.
+        ties_leader: Whether it cannot be told from the best; None likewise.
     """
 
     trial: str
@@ -54,6 +59,9 @@ class Row:
     complexity: float = 0.0
     epochs: int | None = None
     size: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ties_leader: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +90,9 @@ class Leaderboard:
             "state": pa.array([row.state for row in self.rows], pa.string()),
             "score": pa.array([row.score for row in self.rows], pa.float64()),
             "score_std": pa.array([row.score_std for row in self.rows], pa.float64()),
-            "ci_low": pa.nulls(len(self.rows), pa.float64()),
-            "ci_high": pa.nulls(len(self.rows), pa.float64()),
-            "ties_leader": pa.nulls(len(self.rows), pa.bool_()),
+            "ci_low": pa.array([row.ci_low for row in self.rows], pa.float64()),
+            "ci_high": pa.array([row.ci_high for row in self.rows], pa.float64()),
+            "ties_leader": pa.array([row.ties_leader for row in self.rows], pa.bool_()),
             "fit_time_s": pa.array([row.fit_time_s for row in self.rows], pa.float64()),
             "predict_time_s": pa.array([row.predict_time_s for row in self.rows], pa.float64()),
             "params": pa.array([params_json(row.params) for row in self.rows], pa.string()),
@@ -94,6 +102,17 @@ class Leaderboard:
         for name in names:
             columns[f"param_{name}"] = _typed([row.params.get(name) for row in self.rows])
         return pa.table(columns)
+
+    def with_statistics(self, trials: Mapping[str, TrialStatistics]) -> Leaderboard:
+        """Return the board with the intervals and ties of its trials."""
+
+        def told(row: Row) -> Row:
+            one = trials.get(row.trial)
+            if one is None:
+                return row
+            return replace(row, ci_low=one.ci_low, ci_high=one.ci_high, ties_leader=one.ties_leader)
+
+        return replace(self, rows=tuple(told(row) for row in self.rows))
 
     def with_sizes(self) -> pa.Table:
         """Return the board with one more column, `model_size`: about how many numbers each model holds."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
@@ -103,6 +104,35 @@ class TestAnswers:
     probabilities: np.ndarray[Any, Any] | None
     score: float | None
     problem: str | None
+
+
+def test_table(truth: np.ndarray[Any, Any], answers: Mapping[str, TestAnswers]) -> pa.Table:
+    """Return the test rows' targets and what models say of them: by name, and probabilities as `<name>_proba`."""
+    columns: dict[str, Any] = {"target": pa.array(truth)}
+    for name, one in answers.items():
+        columns[name] = pa.array(one.said)
+        if one.probabilities is not None:
+            values = pa.array(one.probabilities.ravel())
+            columns[f"{name}_proba"] = pa.FixedSizeListArray.from_arrays(values, one.probabilities.shape[1])
+    return pa.table(columns)
+
+
+def read_test(path: Path, scores: Mapping[str, float | None]) -> tuple[np.ndarray[Any, Any], dict[str, TestAnswers]]:
+    """Read what `test_table` gave: the targets, and the answers of those models of `scores` that have any.
+
+    Raises:
+        FileNotFoundError: It is not there.
+    """
+    table = pq.read_table(path)
+    found = {}
+    for name, score in scores.items():
+        if name in table.column_names:
+            probabilities = None
+            if f"{name}_proba" in table.column_names:
+                lists = table[f"{name}_proba"].combine_chunks()
+                probabilities = lists.flatten().to_numpy().reshape(len(lists), lists.type.list_size)
+            found[name] = TestAnswers(table[name].to_numpy(), probabilities, score, None)
+    return table["target"].to_numpy(), found
 
 
 @dataclass(frozen=True, slots=True)

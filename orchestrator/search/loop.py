@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator.errors import Interrupted
 from orchestrator.execution.base import Completion, Executor, Handle
 from orchestrator.families.base import Failure, OutOfFold
 from orchestrator.ledger import Ledger, Record, UnitFailed, unit_finished
 from orchestrator.search.course import Course
-from orchestrator.search.plan import Outcome
+from orchestrator.search.plan import Outcome, WorkPlan
 from orchestrator.search.state import SearchState
 from orchestrator.search.trial import Result
 
@@ -156,3 +157,27 @@ class SearchLoop:
         )
         notes = tuple(self._executor.notes())
         self._on_progress(Progress(searches, self._units_done, self._work.n_submitted, notes))
+
+
+def work_off(work: WorkPlan, executor: Executor, data: Handle, should_stop: Callable[[], bool] = lambda: False) -> None:
+    """Compute all units of a plan, outside of a search: nothing is recorded, and nothing follows from what they give.
+
+    Args:
+        work: The plan; its answers are filled.
+        executor: Where units run; it has no others.
+        data: The executor's handle of the training set.
+        should_stop: Whether to leave off.
+
+    Raises:
+        Interrupted: It was told to.
+    """
+    while work.engines or work.n_submitted:
+        if should_stop():
+            raise Interrupted("interrupted after the search")
+        for engine in work.engines:
+            while work.n_ready(engine) and work.n_submitted_of(engine) < executor.capacity(engine):
+                unit, inputs = work.next_ready(engine)
+                executor.submit(unit, data, inputs)
+        for done in executor.completed(POLL_S):
+            given = done.outcome if isinstance(done.outcome, Failure) else done.outcome.answers
+            work.finish(done.unit_id, given, done.payload)

@@ -4,6 +4,7 @@ Everything follows from out-of-fold predictions and a seed, on the driver: nothi
 """
 
 from orchestrator.results.statistics.board import assess
+from orchestrator.results.statistics.pairs import Difference, difference
 from orchestrator.results.statistics.record import Candidate, Statistics, TrialStatistics
 from orchestrator.results.statistics.resampling import contiguous_blocks
 from orchestrator.results.statistics.selection import Interval
@@ -11,11 +12,13 @@ from orchestrator.results.statistics.shift import refit_shift, worth_leaving_one
 
 __all__ = [
     "Candidate",
+    "Difference",
     "Interval",
     "Statistics",
     "TrialStatistics",
     "assess",
     "contiguous_blocks",
+    "difference",
     "refit_shift",
     "worth_leaving_one_out",
 ]

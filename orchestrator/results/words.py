@@ -1,0 +1,45 @@
+"""What the statistics of a run say, in sentences: for the command line, the report and the model card."""
+
+from __future__ import annotations
+
+from orchestrator.results.leaderboard import Leaderboard, plain_score
+from orchestrator.results.statistics import Statistics
+
+
+def score(metric: str, value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """Return a score with its 95 % interval, as people read the metric: `0.9541 (0.9123 to 0.9823)`."""
+    if value is None:
+        return "-"
+    said = f"{plain_score(metric, value)[1]:.4f}"
+    if low is None or high is None:
+        return said
+    ends = sorted(plain_score(metric, end)[1] for end in (low, high))
+    return f"{said} ({ends[0]:.4f} to {ends[1]:.4f})"
+
+
+def of_board(metric: str, board: Leaderboard, statistics: Statistics | None) -> list[str]:
+    """Return how good the best will be on new rows, what ties with it, and whether it beats the dummy.
+
+    Args:
+        metric: The scorer's name.
+        board: The leaderboard.
+        statistics: Of the board; None where no predictions were kept.
+    """
+    if statistics is None:
+        return []
+    name, lines = plain_score(metric, 0.0)[0], []
+    if (one := statistics.corrected) is not None:
+        more = "; conservative, as the refit has more rows to learn from" if statistics.is_conservative else ""
+        lines.append(
+            f"{name} to expect of it on new rows (95 % interval), corrected for its having been chosen: "
+            f"{score(metric, one.score, one.low, one.high)}{more}"
+        )
+    tied = [row for row in board.rows if row.ties_leader and row.trial != statistics.winner]
+    if tied:
+        simplest = (
+            "" if statistics.simplest == statistics.winner else f"; the simplest of them is {statistics.simplest}"
+        )
+        many = "1 trial" if len(tied) == 1 else f"{len(tied):,} trials"
+        lines.append(f"{many} cannot be told from it{simplest}")
+    lines.append(statistics.sentence)
+    return lines
