@@ -149,6 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     again.add_argument("trial", metavar="TRIAL", help="the trial, as the leaderboard calls it: SEARCH/NUMBER")
     _where_options(again)
+    two = verb("compare", _compare, "show two runs on the same data side by side, and whether one is better")
+    for place in ("first", "second"):
+        two.add_argument(place, metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     anew = verb("retrain", _retrain, "run a run's job on new data, its best trials first, beside its old model")
     anew.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     anew.add_argument("data", metavar="DATA", help="the new dataset, as a job's data.path")
@@ -254,6 +257,8 @@ def _conclude(result: Result) -> None:
     print(f"\nbest: {best.trial} {leaderboard.params_json(best.params)}")
     for line in words.of_board(metric, result.leaderboard, result.sureness.board):
         print(line)
+    if (combined := result.sureness.ensemble) is not None and combined.ahead is not None:
+        print(words.of_difference(metric, f"{combined.row.trial} and the best", combined.ahead))
     tested = [(who, one) for who, one in result.sureness.test.items() if one.score is not None]
     if tested:
         name = leaderboard.plain_score(metric, 0.0)[0]
@@ -358,6 +363,25 @@ def _leaderboard(options: argparse.Namespace) -> int:
         table = leaderboard.pareto_front(board, options.pareto).with_sizes()
     text = leaderboard.FORMATS[options.format](table, board.metric, options.top)
     print(text.removesuffix("\n"))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from orchestrator.comparison import compare
+    from orchestrator.results import words
+    from orchestrator.results.leaderboard import as_text
+
+    found = compare(options.first, options.second)
+    rows: list[Sequence[str]] = [words.SIDE]
+    for side in (found.first, found.second):
+        test = side.sureness.test.get("best") if side.sureness is not None else None
+        tested = "-" if test is None else words.score(found.metric, test.score, test.low, test.high)
+        statistics = side.sureness.board if side.sureness is not None else None
+        rows.append(words.of_side(found.metric, side.name, side.board, statistics, tested, side.search_s))
+    print(as_text(rows))
+    for what, apart in (("their bests", found.of_bests), ("choosing anew on each draw of rows", found.of_searches)):
+        if apart is not None:
+            print(words.of_difference(found.metric, what, apart))
     return 0
 
 

@@ -83,7 +83,7 @@ class End:
         for unit in units.values():
             self.executor.submit(unit, self.train, [test], is_limited=False)
         of_board = None if gathered is None else gathered.statistics()  # while the models fit
-        sureness = Sureness(len(self.board), of_board, {})
+        sureness = Sureness(len(self.board), of_board, {}, None if gathered is None else gathered.ensemble())
         board = sureness.on(self.board)
         write_board(self.path, board)
         write_journals(self.path, self.states)

@@ -16,18 +16,20 @@ from orchestrator.compose import Prepared
 from orchestrator.data.encode import Task
 from orchestrator.errors import RunError
 from orchestrator.execution.base import Executor, Handle
-from orchestrator.families.base import Answer, LeavesOneOut, left_out_rows
+from orchestrator.families.base import Answer, LeavesOneOut, left_out_rows, mean_and_std
+from orchestrator.families.limits import one_thread
 from orchestrator.families.scoring import scores_labels
 from orchestrator.oof import Predictions
 from orchestrator.results import statistics
-from orchestrator.results.leaderboard import Leaderboard, Row
+from orchestrator.results.ensemble import MOST_MEMBERS, ensemble
+from orchestrator.results.leaderboard import Leaderboard, Row, ranked
 from orchestrator.results.model import TestAnswers
 from orchestrator.results.statistics import Candidate, Difference, Statistics
 from orchestrator.search.loop import work_off
 from orchestrator.search.plan import WorkPlan
 from orchestrator.search.state import SearchState
 
-FILE = "statistics.json"
+FILE, ENSEMBLE = "statistics.json", "ensemble/0"
 CHUNK_BYTES = 64 << 20
 """How much of the predictions is read at once."""
 
@@ -47,6 +49,14 @@ class TestScore:
 
 
 @dataclass(frozen=True, slots=True)
+class EnsembleRow:
+    """The ensemble on the board, and how far it is ahead of the best trial."""
+
+    row: Row
+    ahead: Difference | None
+
+
+@dataclass(frozen=True, slots=True)
 class Sureness:
     """What `statistics.json` holds.
 
@@ -54,11 +64,13 @@ class Sureness:
         n_trials: The rows of the board that it is of.
         board: Its statistics; None where no predictions were kept.
         test: The scores on the test rows by model.
+        ensemble: The row of the ensemble, where the job asks for one, and how far it is ahead of the best.
     """
 
     n_trials: int
     board: Statistics | None
     test: Mapping[str, TestScore]
+    ensemble: EnsembleRow | None = None
 
     def write(self, path: Path) -> None:
         """Write it into a run directory."""
@@ -67,6 +79,7 @@ class Sureness:
             "n_trials": self.n_trials,
             "board": None if self.board is None else self.board.to_dict(),
             "test": {name: asdict(score) for name, score in self.test.items()},
+            "ensemble": None if self.ensemble is None else asdict(self.ensemble),
         }
         rundir.write(path / FILE, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
@@ -80,7 +93,8 @@ class Sureness:
         try:
             values = json.loads((path / FILE).read_text(encoding="utf-8"))
             board = None if values["board"] is None else Statistics.from_dict(values["board"])
-            return cls(values["n_trials"], board, {name: _test_score(one) for name, one in values["test"].items()})
+            test = {name: _test_score(one) for name, one in values["test"].items()}
+            return cls(values["n_trials"], board, test, _ensemble_row(values["ensemble"]))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
@@ -92,7 +106,17 @@ class Sureness:
         best = board.best
         if self.board is None or best is None or (len(board), best.trial) != (self.n_trials, self.board.winner):
             return board
-        return board.with_statistics(self.board.trials)
+        board = board.with_statistics(self.board.trials)
+        if self.ensemble is None:
+            return board
+        return ranked([*board.rows, self.ensemble.row], board.metric)
+
+
+def _ensemble_row(values: Mapping[str, Any] | None) -> EnsembleRow | None:
+    if values is None:
+        return None
+    ahead = values["ahead"]
+    return EnsembleRow(Row(**values["row"]), None if ahead is None else Difference(**ahead))
 
 
 def _test_score(values: Mapping[str, Any]) -> TestScore:
@@ -124,11 +148,13 @@ class Assessment:
     Attributes:
         prepared: The job and its data.
         candidates: The trials that have predictions, best first.
-        predictions: What they said.
+        board: The leaderboard.
+        predictions: What the trials said.
         shift: What training on all rows adds to the winner's score; None where nobody knows.
     """
 
     prepared: Prepared
+    board: Leaderboard
     candidates: Sequence[Candidate]
     predictions: Predictions
     shift: float | None
@@ -146,6 +172,45 @@ class Assessment:
             shift=self.shift,
             seed=train.seed,
         )
+
+    def ensemble(self) -> EnsembleRow | None:
+        """Choose the ensemble that the job asks for; None where it asks for none, or the metric has no value."""
+        train, wanted = self.prepared.data.train, self.prepared.job.ensemble
+        if wanted is None:
+            return None
+        names = [one.name for one in self.candidates[:MOST_MEMBERS]]
+        said = self.predictions.of(names)
+        truth, fold = self.predictions.truth, self.predictions.fold
+        n_classes = self.prepared.shape.n_classes
+        with one_thread():
+            found = ensemble(train.metric, truth, fold, said, wanted.size, n_classes, train.seed)
+        if found is None:
+            return None
+        score, std = mean_and_std(found.scores)
+        members = [row for row in self.board.rows if row.trial in found.weights]
+        alone = [Candidate(ENSEMBLE, score)]
+        own = statistics.assess(
+            train.metric, train.task, truth, fold, alone, lambda name: found.said, seed=train.seed
+        ).trials[ENSEMBLE]
+        row = Row(
+            ENSEMBLE,
+            "ensemble",
+            "ensemble",
+            len(self.prepared.job.searches),
+            0,
+            "completed",
+            score,
+            std,
+            sum(row.fit_time_s or 0.0 for row in members),
+            sum(row.predict_time_s or 0.0 for row in members),
+            {"members": ", ".join(f"{trial} x{times}" for trial, times in found.weights.items())},
+            ci_low=own.ci_low,
+            ci_high=own.ci_high,
+        )
+        scored = fold >= 0
+        kind = np.int64 if found.said.dtype.kind in "iub" else np.float64
+        pair = [one[scored].astype(kind) for one in (found.said, said[names[0]])]
+        return EnsembleRow(row, statistics.difference(train.metric, truth[scored], *pair, seed=train.seed))
 
 
 def assessment(
@@ -182,7 +247,7 @@ def assessment(
     order = {search.name: float(i) for i, search in enumerate(prepared.job.searches)}
     candidates = [Candidate(row.trial, row.score or 0.0, (order[row.search], row.complexity)) for row in rows]
     shift = _shift(prepared, rows, candidates, predictions, states, executor, train, should_stop)
-    return Assessment(prepared, candidates, predictions, shift)
+    return Assessment(prepared, board, candidates, predictions, shift)
 
 
 def _shift(

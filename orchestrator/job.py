@@ -203,6 +203,17 @@ class Comparator:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class Ensemble:
+    """A weighted average of trials as one more row of the board; it is never the best, and is not refitted.
+
+    Args:
+        size: How many trials it is made of, those that come in several times counted so.
+    """
+
+    size: Annotated[int, Field(ge=1, le=1000, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Budget:
     """When to stop: after so many trials over all searches, or after so many seconds of search."""
 
@@ -253,6 +264,7 @@ class Job:
     comparators: tuple[Comparator, ...] = ()
     validation: Validation = field(default_factory=Validation)
     metric: str | None = None
+    ensemble: Ensemble | None = None
     objectives: Annotated[tuple[Objective, ...], BeforeValidator(_listed)] = ("score",)
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 42
     budget: Budget = field(default_factory=Budget)
@@ -262,7 +274,7 @@ class Job:
 
     def __post_init__(self) -> None:
         names = search_names(self)
-        twice = {n for n in names if names.count(n) > 1 or n == "dummy"}
+        twice = {n for n in names if names.count(n) > 1 or n in ("dummy", "ensemble")}
         if twice:
             raise ValueError(f"searches: the name {sorted(twice)[0]!r} is taken; give each search a name of its own")
 
@@ -375,6 +387,7 @@ _MODELS: dict[str, type[Any]] = {
     "searches": Search,
     "pruner": Pruner,
     "comparators": Comparator,
+    "ensemble": Ensemble,
     "budget": Budget,
     "resources": Resources,
 }

@@ -17,6 +17,8 @@ from orchestrator.results.statistics.record import TrialStatistics
 DECIMALS = 12
 """Scores compare after rounding to so many decimals: sums in another order differ further behind."""
 STATES = ("completed", "pruned", "failed")
+NO_TRIALS = ("dummy", "ensemble")
+"""Families of rows that no search tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ class Leaderboard:
 
     @property
     def best(self) -> Row | None:
-        """The first completed row that is not the dummy."""
-        return next((row for row in self.rows if row.family != "dummy" and row.state == "completed"), None)
+        """The first completed row of a search: neither the dummy nor the ensemble."""
+        return next((row for row in self.rows if row.family not in NO_TRIALS and row.state == "completed"), None)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -157,7 +159,7 @@ def pareto_front(board: Leaderboard, objective: str) -> Leaderboard:
     """Return the completed rows that no other one beats in score without losing in a second objective, or the reverse.
 
     Args:
-        board: The leaderboard; the dummy takes no part.
+        board: The leaderboard; dummy and ensemble take no part.
         objective: `model_size` or `predict_time`, which the lower the better.
     """
 
@@ -168,7 +170,7 @@ def pareto_front(board: Leaderboard, objective: str) -> Leaderboard:
     front: list[tuple[Row, int]] = []
     least = math.inf
     for row, rank in zip(board.rows, board.ranks, strict=True):  # from the best score to the worst
-        if row.state != "completed" or row.family == "dummy":
+        if row.state != "completed" or row.family in NO_TRIALS:
             continue
         beats = second(row) < least
         if front and beats and round(front[-1][0].score or 0.0, DECIMALS) == round(row.score or 0.0, DECIMALS):
@@ -202,7 +204,13 @@ def plain_score(metric: str, score: float) -> tuple[str, float]:
 def as_table(board: pa.Table, metric: str, top: int | None = None) -> str:
     """Return the board as aligned text, without the columns that are empty or that repeat others."""
     header, body = _readable(board, metric, top)
-    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+    return as_text([header, *body])
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """Return a header and rows of cells as aligned text, numbers to the right."""
+    header, *body = rows
+    widths = [max(len(line[i]) for line in rows) for i in range(len(header))]
     right = [_is_numeric(column) for column in zip(*body, strict=True)] if body else [False] * len(header)
 
     def line(cells: Sequence[str]) -> str:

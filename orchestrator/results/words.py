@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.results.leaderboard import Leaderboard, plain_score
-from orchestrator.results.statistics import Statistics
+from orchestrator.results.statistics import Difference, Statistics
 
 
 def score(metric: str, value: float | None, low: float | None = None, high: float | None = None) -> str:
@@ -43,3 +43,38 @@ def of_board(metric: str, board: Leaderboard, statistics: Statistics | None) -> 
         lines.append(f"{many} cannot be told from it{simplest}")
     lines.append(statistics.sentence)
     return lines
+
+
+SIDE = ("run", "best", "score", "to expect", "test rows", "trials", "search_s")
+"""The columns of `of_side`."""
+
+
+def of_side(
+    metric: str, name: str, board: Leaderboard, statistics: Statistics | None, test: str, search_s: float
+) -> list[str]:
+    """Return one of two runs as a row of a table."""
+    best = board.best
+    expected = statistics.corrected if statistics is not None else None
+    return [
+        name,
+        "-" if best is None else best.trial,
+        score(metric, None if best is None else best.score),
+        "-" if expected is None else score(metric, expected.score, expected.low, expected.high),
+        test,
+        str(len(board) - 1),
+        f"{search_s:.1f}",
+    ]
+
+
+def of_difference(metric: str, what: str, apart: Difference) -> str:
+    """Return how far two models are apart, in a sentence; the first is the better one above 0, whatever the metric."""
+    name = plain_score(metric, 0.0)[0]
+    verdict = (
+        "they cannot be told apart"
+        if apart.low <= 0 <= apart.high
+        else ("the first is better" if apart.score > 0 else "the second is better")
+    )
+    return (
+        f"{what}: the first is ahead by {apart.score:.4f} of {name} "
+        f"(95 % interval {apart.low:.4f} to {apart.high:.4f}, p = {apart.p:.2g}): {verdict}"
+    )

@@ -4,7 +4,7 @@ Everything follows from out-of-fold predictions and a seed, on the driver: nothi
 """
 
 from orchestrator.results.statistics.board import assess
-from orchestrator.results.statistics.pairs import Difference, difference
+from orchestrator.results.statistics.pairs import Difference, between_boards, difference
 from orchestrator.results.statistics.record import Candidate, Statistics, TrialStatistics
 from orchestrator.results.statistics.resampling import contiguous_blocks
 from orchestrator.results.statistics.selection import Interval
@@ -17,6 +17,7 @@ __all__ = [
     "Statistics",
     "TrialStatistics",
     "assess",
+    "between_boards",
     "contiguous_blocks",
     "difference",
     "refit_shift",

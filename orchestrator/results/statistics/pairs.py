@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.data.encode import Task
 from orchestrator.families.limits import one_thread
 from orchestrator.results.statistics import metrics, resampling
+from orchestrator.results.statistics.baseline import baseline
 from orchestrator.results.statistics.evaluation import evaluation_of
-from orchestrator.results.statistics.selection import HIGH, LOW
+from orchestrator.results.statistics.selection import HIGH, LOW, draw
 
 Array = npt.NDArray[Any]
 N_DRAWS, N_SLOW_DRAWS = 2000, 400
@@ -61,8 +64,53 @@ def difference(
     apart = apart[np.isfinite(apart)]
     if not np.isfinite(both).all() or not len(apart):
         return None
+    return _difference(float(both[0] - both[1]), apart)
+
+
+def between_boards(
+    metric: str,
+    task: Task,
+    truth: Array,
+    first: Sequence[tuple[float, Array]],
+    second: Sequence[tuple[float, Array]],
+    *,
+    seed: int = 0,
+) -> Difference | None:
+    """Compare the bests of two boards on the same rows, freed of the luck of either choice.
+
+    Each draw of rows chooses the best of either board anew, and compares the two on the rows that it left out, as the
+    bootstrap of `selection` does for one board.
+
+    Args:
+        metric: A scorer's name.
+        task: classification or regression.
+        truth: Class codes or numbers of the scored rows, shape (rows,).
+        first: Scores and predictions of a board's top, best first.
+        second: Those of the other board.
+        seed: What decides the draws, the same for both.
+
+    Returns:
+        The difference; None where the metric has no value on some draws, or no row is left out.
+    """
+    cells = resampling.cells(len(truth), None, seed)
+    of_dummy = baseline(metric, task, truth)
+    n_draws = N_DRAWS if metric in metrics.MEANS else N_SLOW_DRAWS
+    sides = []
+    with one_thread():
+        for board in (first, second):
+            columns = [*(said for _, said in board), of_dummy]
+            evaluation = evaluation_of(metric, truth, columns, len(columns), cells)
+            of_dummy_score = metrics.score(metric, truth, of_dummy)
+            scores = np.array([*(score for score, _ in board), of_dummy_score if np.isfinite(of_dummy_score) else 0.0])
+            drawn = draw(evaluation, scores, cells, n_draws, seed, is_exact=metrics.is_hit(metric))
+            sides.append(drawn.winners)
+    if len(sides[0]) != len(sides[1]) or not len(sides[0]):
+        return None
+    return _difference(float((sides[0] - sides[1]).mean()), sides[0] - sides[1])
+
+
+def _difference(score: float, apart: Array) -> Difference:
     low, high = np.percentile(apart, [LOW, HIGH])
     rarer = min((apart <= 0).sum(), (apart >= 0).sum())
-    return Difference(
-        float(both[0] - both[1]), float(low), float(high), float(min(1.0, 2 * (rarer + 1) / (len(apart) + 1)))
-    )
+    p = min(1.0, 2.0 * float(rarer + 1) / (len(apart) + 1))
+    return Difference(score, float(low), float(high), p)
