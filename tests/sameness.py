@@ -79,8 +79,10 @@ def board(path: Path) -> bytes:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return the searched trials of a leaderboard in the order of their numbers, without times and ranks."""
-    table = pq.read_table(path / "leaderboard.parquet").drop_columns([*TIMES, "rank"])
+    """Return the searched trials of a leaderboard in the order of their numbers, without what is timed or depends on others."""
+    table = pq.read_table(path / "leaderboard.parquet").drop_columns(
+        [*TIMES, "rank", "ci_low", "ci_high", "ties_leader"]
+    )
     rows = [row for row in table.to_pylist() if row["family"] != "dummy"]
     return sorted(rows, key=lambda row: int(row["trial"].rpartition("/")[2]))
 
