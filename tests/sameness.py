@@ -79,7 +79,7 @@ def board(path: Path) -> bytes:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return the searched trials of a leaderboard in the order of their numbers, without what is timed or depends on others."""
+    """Return the searched trials in the order of their numbers, without what is timed or depends on others."""
     table = pq.read_table(path / "leaderboard.parquet").drop_columns(
         [*TIMES, "rank", "ci_low", "ci_high", "ties_leader"]
     )
