@@ -56,9 +56,8 @@ SPACE: Space = {
     "metric": ["euclidean", "manhattan"],
     "scaler": ["standard", "none"],
 }
-MOST_REST = {"mnist": 3000}
-REST = 8000
-PMLB = [
+REST, REST_OF_WINNER = 5000, 20_000
+PMLB = (
     "letter",
     "phoneme",
     "churn",
@@ -71,7 +70,7 @@ PMLB = [
     "shuttle",
     "spambase",
     "waveform_40",
-]
+)
 DATASETS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     **{name: (f"pmlb_cls_{name}", "target", ()) for name in PMLB},
     "adult": ("adult", "income", ("split",)),
