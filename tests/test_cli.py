@@ -53,14 +53,14 @@ def test_run_prints_results_on_stdout_and_remarks_on_stderr(folder, make_job, cl
     assert "classification of 'y', 32 training rows, 8 sealed test rows, 2 columns, 5 folds, accuracy" in outcome.err
     assert f"run directory: {run}" in outcome.err
     assert "5 of 5 trials" in outcome.err
-    assert not re.search("run directory|of 5 trials|classification of", outcome.out)
+    assert not re.search("run directory|5 of 5 trials|classification of", outcome.out)
 
 
 def test_run_leaves_the_documented_files(finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {
         *("job.yaml", "manifest.json", "ledger", "log.jsonl", "trials.parquet", "study", "best"),
-        *("leaderboard.parquet", "leaderboard.csv", "leaderboard.md", "oof", "test.parquet"),
+        *("leaderboard.parquet", "leaderboard.csv", "leaderboard.md", "oof", "test.parquet", "statistics.json"),
     }
     manifest = json.loads((finished / "manifest.json").read_text())
     assert (manifest["state"], manifest["exit_code"], manifest["orchestrator"]) == ("finished", 0, __version__)
