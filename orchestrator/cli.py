@@ -152,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     two = verb("compare", _compare, "show two runs on the same data side by side, and whether one is better")
     for place in ("first", "second"):
         two.add_argument(place, metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
+    tracked = verb("mlflow", _mlflow, "log a finished run to MLflow, its trials as children")
+    tracked.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
+    tracked.add_argument("--tracking-uri", metavar="URI", help="MLFLOW_TRACKING_URI by default")
+    tracked.add_argument("--experiment", metavar="NAME", help="the job's name by default")
     anew = verb("retrain", _retrain, "run a run's job on new data, its best trials first, beside its old model")
     anew.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     anew.add_argument("data", metavar="DATA", help="the new dataset, as a job's data.path")
@@ -382,6 +386,13 @@ def _compare(options: argparse.Namespace) -> int:
     for what, apart in (("their bests", found.of_bests), ("choosing anew on each draw of rows", found.of_searches)):
         if apart is not None:
             print(words.of_difference(found.metric, what, apart))
+    return 0
+
+
+def _mlflow(options: argparse.Namespace) -> int:
+    from orchestrator.tracking import track
+
+    print(f"MLflow run: {track(options.run, options.tracking_uri, options.experiment)}")
     return 0
 
 
