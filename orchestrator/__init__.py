@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.job import Budget, Comparator, Data, Job, Pruner, Resources, Search, Test, Validation
     from orchestrator.results.model import Model
     from orchestrator.runs import Result, resume, run
+    from orchestrator.scoring import Predicted, predict
     from orchestrator.space import Range
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     ),
     "Model": "results.model",
     **dict.fromkeys(("Result", "resume", "run"), "runs"),
+    **dict.fromkeys(("Predicted", "predict"), "scoring"),
     "Range": "space",
 }
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "JobError",
     "Model",
     "OrchestratorError",
+    "Predicted",
     "Pruner",
     "Range",
     "Resources",
@@ -47,6 +50,7 @@ __all__ = [
     "Validation",
     "__version__",
     "main",
+    "predict",
     "resume",
     "run",
 ]

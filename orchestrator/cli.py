@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.compose import Prepared
     from orchestrator.job import Job
     from orchestrator.runs import Result
+    from orchestrator.scoring import Predicted
 
 TOP = 10
 Verb = Callable[[argparse.Namespace], int]
@@ -38,7 +39,7 @@ def entry(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return the exit code."""
     argv = _words(arguments)
     code = _guarded(lambda words: _parser().parse_args(words), argv)
-    return _told(code, argv) if argv[:1] in (["run"], ["resume"]) else code
+    return _told(code, argv) if argv[:1] in (["run"], ["resume"], ["predict"]) else code
 
 
 def main(job: Job, arguments: Sequence[str] | None = None) -> int:
@@ -160,6 +161,33 @@ def _parser() -> argparse.ArgumentParser:
     anew.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     anew.add_argument("data", metavar="DATA", help="the new dataset, as a job's data.path")
     _run_options(anew, debug=False)
+    predict = verb("predict", _predict, "predict for a Parquet dataset of any size with a run's best model")
+    predict.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
+    predict.add_argument("data", metavar="DATA", help="a Parquet file, directory, glob or URI")
+    predict.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="a directory of Parquet parts, which the same command goes on with; one file where it ends in .parquet",
+    )
+    predict.add_argument(
+        "--keys",
+        type=_names,
+        metavar="A,B",
+        help="columns of DATA to hand on; all that are no features by default, none with ''",
+    )
+    predict.add_argument("--drift", action="store_true", help="compare DATA with the training rows; exit 3 if far off")
+    predict.add_argument(
+        "--drift-limit",
+        type=_limit,
+        default=0.25,
+        metavar="PSI",
+        help="the population stability index above which a column has drifted; 0.25 by default",
+    )
+    predict.add_argument(
+        "--batch-rows", type=_positive, metavar="N", help="rows in a worker's memory; as many as take 64 MiB by default"
+    )
+    _where_options(predict)
     verb("schema", _schema, "print the JSON Schema of a job file")
     return parser
 
@@ -184,6 +212,20 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 1 up, found {text!r}")
     return int(text)
+
+
+def _limit(text: str) -> float:
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number from 0 up, found {text!r}")
+    return limit
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _loaded(options: argparse.Namespace) -> tuple[Job, Path]:
@@ -415,6 +457,51 @@ def _replay(options: argparse.Namespace) -> int:
         return 0
     changes = f"; versions changed: {', '.join(replayed.changes)}" if replayed.changes else ""
     raise RunError(f"{options.trial} came out otherwise than it was recorded{changes}")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from orchestrator import progress, scoring
+
+    done = scoring.predict(
+        options.run,
+        options.data,
+        options.out,
+        keys=options.keys,
+        drift=options.drift,
+        drift_limit=options.drift_limit,
+        batch_rows=options.batch_rows,
+        executor=options.executor,
+        address=options.address,
+        on_finding=lambda finding: _say(f"warning: {finding.message}"),
+        on_progress=progress.parts_shown(),
+    )
+    kept = f", {done.n_kept} of them kept from before" if done.n_kept else ""
+    parts = f" in {done.n_parts} part{'s' if done.n_parts > 1 else ''}{kept}" if done.n_parts else ""
+    print(f"predictions of {done.n_rows} rows{parts}: {done.path}")
+    if done.drift is None:
+        return 0
+    print(_drift_table(done))
+    if not done.drifted:
+        return 0
+    far = ", ".join(f"{one.name!r} ({one.psi:.2f})" for one in done.drifted[:5])
+    more = f" and {len(done.drifted) - 5} more" if len(done.drifted) > 5 else ""
+    _say(
+        f"error: {far}{more} drifted from the training rows: found a population stability index above the limit; "
+        f"expected at most {done.drift_limit:g} (--drift-limit). The predictions are written"
+    )
+    return 3
+
+
+def _drift_table(done: Predicted) -> str:
+    head = ("column", "compared by", "psi", "by chance", "ks", "nulls then", "nulls now", "")
+    lines: list[tuple[str, ...]] = [head]
+    for one in sorted(done.drift or (), key=lambda one: -one.psi):
+        numbers = (f"{one.psi:.4f}", f"{one.by_chance:.4f}", "-" if one.ks is None else f"{one.ks:.4f}")
+        nulls = tuple(f"{share:.1%}" for share in one.nulls)
+        name = one.name if one.name.isprintable() else repr(one.name)
+        lines.append((name, one.measure, *numbers, *nulls, "drifted" if one.exceeds(done.drift_limit) else ""))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(text.ljust(n) for text, n in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator import families, rundir
 from orchestrator.compose import Prepared
+from orchestrator.data.profile import profile_of
 from orchestrator.errors import Interrupted, RunError
 from orchestrator.execution.base import Executor, Handle
 from orchestrator.families.base import Failure
@@ -219,7 +220,8 @@ def _write_best(path: Path, prepared: Prepared, best: Row, refitted: Refitted) -
     }
     partial = path / (rundir.BEST + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save(partial, refitted.files, prepared.data.signature, facts, _card(prepared, best, refitted))
+    profile = profile_of(prepared.data.train.features, prepared.data.train.columns)
+    model.save(partial, refitted.files, prepared.data.signature, facts, _card(prepared, best, refitted), profile)
     shutil.rmtree(path / rundir.BEST, ignore_errors=True)
     partial.rename(path / rundir.BEST)
 

@@ -6,11 +6,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from orchestrator.scoring import PredictProgress
     from orchestrator.search.loop import Progress, SearchProgress
 
 LINE_EVERY_S = 5.0
@@ -129,6 +130,21 @@ def say(text: str) -> None:
     """Print a remark to stderr; that nobody reads it any more is no reason to stop."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def parts_shown() -> Callable[[PredictProgress], None]:
+    """Return what prints a line about a prediction now and then."""
+    began = said_at = time.monotonic()
+
+    def show(progress: PredictProgress) -> None:
+        nonlocal said_at
+        now = time.monotonic()
+        if now - said_at >= LINE_EVERY_S:
+            said_at = now
+            parts = f"{progress.n_parts_done} of {progress.n_parts} parts"
+            say(f"{progress.n_rows_done} of {progress.n_rows} rows, {parts}, {now - began:.0f} s")
+
+    return show
 
 
 def summary(progress: Progress) -> str:

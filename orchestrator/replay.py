@@ -12,12 +12,13 @@ from orchestrator.errors import DataError, JobError, did_you_mean
 from orchestrator.execution.base import Executor
 from orchestrator.families.base import Plan
 from orchestrator.ledger import read
-from orchestrator.runs import ExecutorName, closing, executor_of, stored_job
+from orchestrator.runs import stored_job
 from orchestrator.search.course import Course
 from orchestrator.search.loop import work_off
 from orchestrator.search.plan import WorkPlan
 from orchestrator.search.state import SearchState
 from orchestrator.search.trial import Result, Trial, result_of
+from orchestrator.session import ExecutorName, closing, executor_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def replay(path: str | Path, trial: str, *, executor: ExecutorName = "ray", addr
     Course(states, answers_of(records)).take_up()
     state, recorded = _recorded(states, trial)
     rung = recorded.reports[-1][0] if recorded.state == "pruned" else None
-    with closing(executor_of(executor, address, job)) as runner:
+    with closing(executor_of(executor, address, job.resources)) as runner:
         runner.prewarm(state.spec.family.engine)
         found = _trained(runner, prepared, state.generations[recorded.trial.generation].plan, recorded.trial, rung)
     return Replayed(recorded, found, tuple(rundir.changed_versions(manifest["versions"])))

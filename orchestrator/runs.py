@@ -6,16 +6,12 @@ import dataclasses
 import logging
 import math
 import shlex
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -51,10 +47,9 @@ from orchestrator.results.model import Model
 from orchestrator.search.course import Course
 from orchestrator.search.loop import Ending, Progress, SearchLoop
 from orchestrator.search.state import SearchState
+from orchestrator.session import ExecutorName, StopSignals, closing, executor_of
 from orchestrator.space import is_superset
 from orchestrator.version import __version__
-
-ExecutorName = Literal["ray", "inline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +126,7 @@ def run(
         rundir.MANIFEST: rundir.manifest_text(_first_manifest(prepared, executor)),
         rundir.JOB: jobs.to_yaml(prepared.job),  # the last one: with it, the directory is a run
     }
-    with _StopSignals() as should_stop:
+    with StopSignals() as should_stop:
         path = rundir.create(job.name, out, _needed_bytes(prepared.data), files)
         on_start(path, prepared)
         opened = first_generations(prepared.job)
@@ -173,7 +168,7 @@ def resume(
     _check_changes(before, changed)
     with (
         Ledger(path / rundir.LEDGER) as ledger,
-        _StopSignals() as should_stop,
+        StopSignals() as should_stop,
         mirrored(path, should_stop.ask),
     ):
         manifest = rundir.read_manifest(path)
@@ -273,23 +268,6 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
     }
 
 
-def executor_of(name: ExecutorName, address: str | None, job: Job) -> Executor:
-    """Return the executor that a job's units are computed by.
-
-    Raises:
-        JobError: There is none of that name.
-    """
-    if name == "inline":
-        from orchestrator.execution.inline import InlineExecutor
-
-        return InlineExecutor(job.resources)
-    if name != "ray":
-        raise JobError(f"--executor: no executor {name!r}; expected ray or inline")
-    from orchestrator.execution.ray_executor import RayExecutor
-
-    return RayExecutor(address, job.resources)
-
-
 def _prewarm(executor: Executor, job: Job) -> None:
     """Let the executor set up what the job's families compute with, while the run goes on to its first unit."""
     names = {*(search.family for search in job.searches), *(one.family for one in job.comparators if one.family)}
@@ -305,7 +283,7 @@ def _run(
     executor_name: ExecutorName,
     address: str | None,
     on_progress: Callable[[Progress], None],
-    should_stop: _StopSignals,
+    should_stop: StopSignals,
     *,
     force: bool = False,
 ) -> Result:
@@ -317,7 +295,7 @@ def _run(
     started = time.monotonic()
     session: dict[str, float] = {}
     try:
-        with closing(executor_of(executor_name, address, job)) as executor:
+        with closing(executor_of(executor_name, address, job.resources)) as executor:
             should_stop.install()
             _prewarm(executor, job)
             session["startup_s"] = round(time.monotonic() - started, 6)
@@ -436,53 +414,6 @@ def _end(
         if exit_code == 0:
             raise
     rundir.log(path, "ended", state=state, exit_code=exit_code, error=error)
-
-
-@contextmanager
-def closing(executor: Executor) -> Iterator[Executor]:
-    """Close an executor at the end."""
-    try:
-        yield executor
-    finally:
-        executor.close()
-
-
-class _StopSignals:
-    """Turns the first SIGINT or SIGTERM into a request to stop; a second one acts as it did before.
-
-    Outside the main thread, where Python allows no handlers, nothing is turned.
-    """
-
-    def __init__(self) -> None:
-        self._asked = threading.Event()
-        self._before: dict[int, Any] = {}
-
-    def __call__(self) -> bool:
-        """Tell whether to stop."""
-        return self._asked.is_set()
-
-    def ask(self) -> None:
-        """Request a stop, as a signal does."""
-        self._asked.set()
-
-    def install(self) -> None:
-        """Take the signals; again after Ray has started, which takes SIGTERM for itself."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before.setdefault(number, signal.getsignal(number))
-                signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.ask()
-        signal.signal(number, self._before[number])
-
-    def __enter__(self) -> _StopSignals:
-        self.install()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:

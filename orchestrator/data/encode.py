@@ -155,16 +155,25 @@ def encode(table: pa.Table, columns: Sequence[Column], rows: npt.NDArray[np.int6
     return Features(matrix, {c.name: _array(_values(table, c), c, rows) for c in columns if c.kind not in SCALARS})
 
 
+def problem_of(schema: pa.Schema, column: Column) -> str | None:
+    """Return in what way a table's schema does not have a column as it was in training; None where it does."""
+    if column.name not in schema.names:
+        return f"column {column.name!r} is missing; the model was trained with it as {column.type}"
+    found = schema.field(column.name).type
+    if pa.types.is_null(found):
+        return None
+    kind = kind_of(column.name, found) if is_usable(found) else None
+    is_of_kind = kind == column.kind and (kind != "vector" or shape_of(found) == column.shape)
+    if is_of_kind or (kind is not None and kind == _READ_AS.get(column.kind)):
+        return None
+    return f"column {column.name!r} is of type {found}; the model was trained on {column.type}"
+
+
 def _values(table: pa.Table, column: Column) -> pa.ChunkedArray:
-    if column.name not in table.column_names:
-        raise DataError(f"column {column.name!r} is missing; the model was trained with it as {column.type}")
-    values = table.column(column.name)
-    if pa.types.is_null(values.type):
-        return values
-    kind = kind_of(column.name, values.type)
-    if kind != column.kind and kind != _READ_AS.get(column.kind):
-        raise DataError(f"column {column.name!r} is of type {values.type}; the model was trained on {column.type}")
-    return values
+    problem = problem_of(table.schema, column)
+    if problem is not None:
+        raise DataError(problem)
+    return table.column(column.name)
 
 
 def _scalar(values: pa.ChunkedArray, column: Column) -> Floats:
@@ -255,5 +264,6 @@ __all__ = [
     "flat",
     "is_usable",
     "kind_of",
+    "problem_of",
     "scalars",
 ]

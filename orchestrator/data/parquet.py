@@ -6,7 +6,7 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -86,15 +86,21 @@ def read(dataset: ds.Dataset, columns: Sequence[str], path: str, key: str = "dat
     Raises:
         DataError: A file is damaged, lacks a column, or has one of another type than the others have.
     """
-    _check_files(dataset.get_fragments(), dataset.schema, columns, key)
+    check_files(dataset, columns, key)
     try:
         return dataset.to_table(columns=list(columns)).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
         raise _unreadable(path, key, error) from None
 
 
-def _check_files(fragments: Iterable[ds.Fragment], schema: pa.Schema, columns: Sequence[str], key: str) -> None:
-    for fragment in fragments:
+def check_files(dataset: ds.Dataset, columns: Sequence[str], key: str) -> None:
+    """Look whether all files of a dataset have `columns`, of one type.
+
+    Raises:
+        DataError: A file lacks a column, or has one of another type than the others have.
+    """
+    schema = dataset.schema
+    for fragment in dataset.get_fragments():
         own = fragment.physical_schema
         if schema.equals(own):
             continue

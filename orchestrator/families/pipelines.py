@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.neighbors import KNeighborsClassifier
 
 from orchestrator.data.encode import Features, Task
 
 FILE = "model.skops"
+_AS_GOOD_AS_EQUAL = 1e-9
 
 _METRICS = "sklearn.metrics._dist_metrics."
 HARMLESS = frozenset(
@@ -53,6 +55,24 @@ class FittedClassifier(ClassifierMixin, _FittedPipeline):  # type: ignore[misc]
         """The codes of the classes, in the order of the columns of `predict_proba`."""
         classes: np.ndarray[Any, Any] = self.pipeline.classes_
         return classes
+
+    def predict_both(self, X: Features) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return what `predict` and `predict_proba` give.
+
+        Of neighbours the search is what costs. Their vote is the most probable class, but where two are as good as
+        equal: what scikit-learn says of those rows is asked for.
+        """
+        matrix = X.flat()
+        probabilities: np.ndarray[Any, Any] = self.pipeline.predict_proba(matrix)
+        if not isinstance(self.pipeline[-1], KNeighborsClassifier):
+            return self.pipeline.predict(matrix), probabilities
+        codes: np.ndarray[Any, Any] = self.classes_[probabilities.argmax(axis=1)]
+        if probabilities.shape[1] > 1:
+            best = np.partition(probabilities, -2, axis=1)[:, -2:]
+            doubtful = np.flatnonzero(best[:, 1] - best[:, 0] < _AS_GOOD_AS_EQUAL)
+            if len(doubtful):
+                codes[doubtful] = self.pipeline.predict(matrix[doubtful])
+        return codes, probabilities
 
 
 class FittedRegressor(RegressorMixin, _FittedPipeline):  # type: ignore[misc]

@@ -18,15 +18,16 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from orchestrator import families, remote
-from orchestrator.data.encode import Signature, encode
+from orchestrator.data.encode import Features, Signature, encode
 from orchestrator.data.load import LoadedData, TestSet, TrainingSet
+from orchestrator.data.profile import Profile
 from orchestrator.errors import DataError, JobError, OrchestratorError, did_you_mean
 from orchestrator.families.base import Engine, Failure, Family, Fitted, UnitOutput, WorkUnit, mean_and_std
 from orchestrator.families.limits import one_thread
 from orchestrator.families.scoring import AnsweredClassifier, AnsweredRegressor
 from orchestrator.objects import is_uri
 
-SIGNATURE_FILE, CARD_FILE = "signature.json", "README.md"
+SIGNATURE_FILE, CARD_FILE, PROFILE_FILE = "signature.json", "README.md", "profile.json"
 
 FITTING = {
     "classification": "accuracy, f1_macro, roc_auc (two classes), roc_auc_ovr or neg_log_loss",
@@ -245,12 +246,7 @@ class Model:
         Raises:
             DataError: A column is missing or of another type.
         """
-        predicted = self._quietly("predict", table)
-        if self.signature.task == "regression":
-            return predicted
-        classes = np.asarray(self.signature.classes)
-        named: np.ndarray[Any, Any] = classes[predicted]
-        return named
+        return self._named(self._quietly("predict", self._encoded(table)))
 
     def predict_proba(self, table: Any) -> np.ndarray[Any, Any]:
         """Return class probabilities, shape (rows, classes), in the order of `signature.classes`.
@@ -260,14 +256,36 @@ class Model:
         """
         if self.signature.task == "regression":
             raise DataError("predict_proba needs classes, and the model is one for regression")
-        return self._quietly("predict_proba", table)
+        probabilities: np.ndarray[Any, Any] = self._quietly("predict_proba", self._encoded(table))
+        return probabilities
 
-    def _quietly(self, method: str, table: Any) -> np.ndarray[Any, Any]:
-        features = encode(_as_arrow(table), self.signature.columns)
+    def score_rows(self, features: Features) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+        """Return for encoded rows what `predict` and, for classes, `predict_proba` give; in one go where that is so.
+
+        Args:
+            features: Encoded by the signature's columns.
+        """
+        if self.signature.task == "regression":
+            return self._quietly("predict", features), None
+        if hasattr(self.fitted, "predict_both"):
+            codes, probabilities = self._quietly("predict_both", features)
+        else:
+            codes, probabilities = (self._quietly(method, features) for method in ("predict", "predict_proba"))
+        return self._named(codes), probabilities
+
+    def _encoded(self, table: Any) -> Features:
+        return encode(_as_arrow(table), self.signature.columns)
+
+    def _named(self, predicted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if self.signature.task == "regression":
+            return predicted
+        named: np.ndarray[Any, Any] = np.asarray(self.signature.classes)[predicted]
+        return named
+
+    def _quietly(self, method: str, features: Features) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # unseen categories are encoded as such
-            result: np.ndarray[Any, Any] = getattr(self.fitted, method)(features)
-        return result
+            return getattr(self.fitted, method)(features)
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
@@ -356,7 +374,14 @@ def saved_trial(folder: Path) -> str | None:
     return trial if is_whole else None
 
 
-def save(folder: Path, files: Mapping[str, bytes], signature: Signature, facts: Mapping[str, Any], card: str) -> None:
+def save(
+    folder: Path,
+    files: Mapping[str, bytes],
+    signature: Signature,
+    facts: Mapping[str, Any],
+    card: str,
+    profile: Profile | None = None,
+) -> None:
     """Write a run's `best/`: the model, its signature with `facts`, and its card.
 
     Args:
@@ -365,6 +390,7 @@ def save(folder: Path, files: Mapping[str, bytes], signature: Signature, facts: 
         signature: What it takes and gives.
         facts: trial, family, params, epochs, metric, score and test_score.
         card: The model card, Markdown.
+        profile: How the training rows are spread, for whoever asks whether others have drifted from them.
     """
     folder.mkdir(exist_ok=True)
     described = {"signature": signature.to_dict(), "files": sorted(files), **facts}
@@ -372,3 +398,5 @@ def save(folder: Path, files: Mapping[str, bytes], signature: Signature, facts: 
         (folder / name).write_bytes(content)
     (folder / SIGNATURE_FILE).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    if profile is not None:
+        (folder / PROFILE_FILE).write_text(json.dumps(profile.to_dict()) + "\n", encoding="utf-8")

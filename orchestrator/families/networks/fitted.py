@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from orchestrator.data import encode
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 MODEL_FILE, PARAMS_FILE = "model.keras", "network.json"
 PREDICTED_ROWS = 1024
 """Rows of a chunk of prediction."""
+LEAST_PREDICTED_ROWS = 64
 
 
 class _Network(BaseEstimator):  # type: ignore[misc]
@@ -43,12 +46,19 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.params = params
         self.inputs = inputs
 
+    @cached_property
+    def _program(self) -> Callable[[Sequence[Array]], Any]:
+        """The model as one graph over chunks of any number of rows; call by call, Keras would take longer than it."""
+        signature = [tf.TensorSpec([None, *one.shape[1:]], one.dtype) for one in self.model.inputs]
+        return tf.function(lambda rows: self.model(rows, training=False), input_signature=[signature])  # type: ignore[no-any-return]
+
     def _outputs(self, features: Features) -> Array:
         prepared = self.preparation.transform(features)
         chunks = []
         for start in range(0, max(1, len(features)), PREDICTED_ROWS):
             rows = [prepared[name][start : start + PREDICTED_ROWS] for name in self.inputs]
-            chunks.append(np.asarray(self.model(rows, training=False), np.float64))
+            padded = [_padded(one, into.dtype) for one, into in zip(rows, self.model.inputs, strict=True)]
+            chunks.append(np.asarray(self._program(padded)[: len(rows[0])], np.float64))
         return np.concatenate(chunks)
 
     def files(self) -> Mapping[str, bytes]:
@@ -59,6 +69,14 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             model = path.read_bytes()
         described = json.dumps({"params": self.params, "inputs": list(self.inputs)}, indent=2) + "\n"
         return {MODEL_FILE: model, PARAMS_FILE: described.encode(), **self.preparation.files()}
+
+
+def _padded(rows: Array, dtype: str) -> Array:
+    """Return rows with zeros after them, up to a power of two: few shapes, and of each the same for every row."""
+    n_rows = max(LEAST_PREDICTED_ROWS, 1 << max(0, len(rows) - 1).bit_length())
+    padded = np.zeros((n_rows, *rows.shape[1:]), dtype)
+    padded[: len(rows)] = rows
+    return padded
 
 
 class NetworkClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
@@ -80,8 +98,12 @@ class NetworkClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
 
     def predict(self, X: Features) -> Array:
         """Return class codes, shape (rows,)."""
-        labels: Array = self.predict_proba(X).argmax(axis=1)
-        return labels
+        return self.predict_both(X)[0]
+
+    def predict_both(self, X: Features) -> tuple[Array, Array]:
+        """Return what `predict` and `predict_proba` give."""
+        probabilities = self.predict_proba(X)
+        return probabilities.argmax(axis=1), probabilities
 
 
 class NetworkRegressor(RegressorMixin, _Network):  # type: ignore[misc]
