@@ -182,7 +182,7 @@ def predict(
             try:
                 _compute(units, kept, scoring, source.resources, executor, address, on_progress)
             except (DataError, JobError):
-                if is_new:  # what was begun for nothing
+                if is_new and not destination.parts.names():  # begun for nothing
                     destination.parts.remove()
                 raise
             marks = _whole(destination.parts, units, scoring)

@@ -25,7 +25,7 @@ from orchestrator.objects import Objects
 
 FILES = {"job.yaml", "manifest.json", "log.jsonl", "trials.parquet", "writer.json"}
 FILES |= {"leaderboard.parquet", "leaderboard.csv", "leaderboard.md", "study/knn.journal"}
-FILES |= {"best/README.md", "best/model.skops", "best/signature.json"}
+FILES |= {"best/README.md", "best/model.skops", "best/profile.json", "best/signature.json"}
 
 
 class Server:

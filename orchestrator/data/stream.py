@@ -112,8 +112,8 @@ def batches(
             own = [name for name in columns if name in file.schema_arrow.names]
             n_before, n_left = piece.n_skipped, piece.n_rows
             for batch in file.iter_batches(batch_rows, list(piece.row_groups), own, use_threads=False):
-                rows = batch.slice(min(n_before, len(batch)), n_left)
-                n_before -= len(batch) - len(batch.slice(min(n_before, len(batch))))
+                n_passed = min(n_before, len(batch))
+                rows, n_before = batch.slice(n_passed, n_left), n_before - n_passed
                 if len(rows):
                     first_row, n_left = piece.first_row + piece.n_rows - n_left, n_left - len(rows)
                     yield first_row, _table(rows, columns, constants, schema)

@@ -82,6 +82,10 @@ class Parts:
         for partial in [] if self.path is None else self.path.glob("_*.partial"):
             partial.unlink(missing_ok=True)
 
+    def names(self) -> list[str]:
+        """Return the names of the parts that are there."""
+        return sorted(name for name in self.objects.sizes() if name.endswith(".parquet"))
+
     def mark_of(self, name: str) -> tuple[int, dict[str, Any]] | None:
         """Return a part's number of rows and what it says of itself, or None where it is no whole part."""
         try:
