@@ -1,6 +1,8 @@
 """What many tests need: a folder to work in, a dataset and a job in it, and the command line in this process."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +80,19 @@ def real_dataset() -> Callable[[str], Path]:
         return path.resolve()
 
     return find
+
+
+@pytest.fixture
+def tiny_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    place = folder / "disk"
+    place.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root mounts a disk")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("a disk cannot be mounted here")
+    yield place
+    subprocess.run(["umount", place], check=True)
 
 
 @pytest.fixture(scope="module")

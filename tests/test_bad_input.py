@@ -552,19 +552,6 @@ def test_parents_made_for_a_run_that_cannot_be_are_removed(folder, make_job, ref
     refused(JOB, ["--out", "0.0 MB are free", "needs about", "make room"], "run", make_job(), "--out", "p/q/run")
 
 
-@pytest.fixture
-def tiny_disk(folder):
-    """A file system of 64 KiB."""
-    place = folder / "disk"
-    place.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root mounts a disk")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("a disk cannot be mounted here")
-    yield place
-    subprocess.run(["umount", place], check=True)
-
-
 def test_a_disk_without_room_is_refused_before_the_run(tiny_disk, make_job, refused):
     refused(
         JOB, ["--out", "MB are free at", "needs about", "make room"], "run", make_job(), "--out", tiny_disk / "r" / "s"

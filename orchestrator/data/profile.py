@@ -48,8 +48,8 @@ class ColumnProfile:
         measure: What is counted of it.
         edges: Quantiles of a number, ascending, the largest training value last.
         categories: The categories that are counted by themselves.
-        counts: How many training rows are in each bin. Of a number: for each edge, those below it and those at it; above
-            the last one; null. Of a category: each of `categories`, all others of training, unseen ones, null.
+        counts: How many training rows are in each bin. Of a number: for each edge, those below it and those at it;
+            above the last one; null. Of a category: each of `categories`, all others of training, unseen ones, null.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Profiles of training rows: counts that merge, no drift of the training rows themselves, and drift where there is some."""
+"""Profiles of training rows: counts that merge, no drift of these rows themselves, and drift where there is some."""
 
 import json
 
@@ -120,7 +120,7 @@ def test_counts_of_parts_add_up_to_those_of_the_whole():
 
 def test_many_categories_are_bounded_and_the_most_frequent_are_kept():
     values = [f"c{i:03d}" for i in range(300) for _ in range(1 + 9 * (i >= 200))]
-    columns, profile = described(pa.table({"c": values}))
+    _, profile = described(pa.table({"c": values}))
     (one,) = profile.columns
     assert len(one.categories) == MOST_CATEGORIES
     assert min(one.categories) == "c200"
@@ -135,11 +135,13 @@ def test_a_profile_is_the_same_after_json():
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"columns": 3}, {"columns": [{"name": "a"}]}, [], None]
-    + [{"columns": [{"name": "a", "measure": "value", "edges": [1.0], "categories": [], "counts": [1]}]}],
+    [
+        *({}, [], None, {"columns": 3}, {"columns": [{"name": "a"}]}),
+        {"columns": [{"name": "a", "measure": "value", "edges": [1.0], "categories": [], "counts": [1]}]},
+    ],
 )
 def test_what_is_no_profile_is_refused(values):
-    with pytest.raises(ValueError, match="profile|counts"):
+    with pytest.raises(ValueError, match=r"profile|counts"):
         Profile.from_dict(values)
 
 
