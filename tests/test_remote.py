@@ -10,6 +10,7 @@ import subprocess
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from builders import columns, job_values, write
@@ -140,6 +141,36 @@ def test_a_run_at_a_uri_is_there_whole_and_is_called_by_its_uri(s3, cli, make_jo
     resumed = cli("resume", uri)
     assert resumed.code == 0, resumed.err
     assert "0 work units done" in resumed.err
+
+
+def test_predictions_go_from_store_to_store_and_are_gone_on_with(s3, cli, make_job, monkeypatch):
+    from orchestrator.data import stream
+
+    monkeypatch.setattr(stream, "PIECE_ROWS", 15)
+    table = pa.table(columns())
+    assert cli("run", make_job(), "--out", f"{s3}/run").code == 0
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    put(f"{s3}/in", "part=1/a.parquet", sink.getvalue().to_pybytes())
+    call = "predict", f"{s3}/run", f"{s3}/in", "--executor", "inline", "--out"
+    outcome = cli(*call, f"{s3}/out", "--drift")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith(f"predictions of 40 rows in 3 parts: {s3}/out\n")
+    found = contents(f"{s3}/out")
+    assert set(found) == {"_drift.json", "_predictions.json", *(f"part-0000{i}.parquet" for i in range(3))}
+    rows = pa.concat_tables(pq.read_table(pa.BufferReader(found[f"part-0000{i}.parquet"])) for i in range(3))
+    assert rows["prediction"].to_pylist() == list(Model.load(f"{s3}/run/best").predict(table))
+    assert rows["y"].to_pylist() == table["y"].to_pylist()
+    Objects.at(f"{s3}/out", "test").delete("part-00001.parquet")
+    assert "in 3 parts, 2 of them kept from before" in cli(*call, f"{s3}/out", "--drift").out
+    assert cli(*call, f"{s3}/one/all.parquet").code == 0
+    assert set(contents(f"{s3}/one")) == {"all.parquet"}
+    assert pq.read_table(pa.BufferReader(contents(f"{s3}/one")["all.parquet"])).equals(rows)
+    put(f"{s3}/mine", "notes.txt", b"mine")
+    outcome = cli(*call, f"{s3}/mine")
+    assert (outcome.code, f"--out: {s3}/mine holds something else" in outcome.err) == (2, True)
+    outcome = cli(*call, "s3://no-such-bucket-of-ours/out")
+    assert (outcome.code, "no such bucket" in outcome.err) == (2, True), outcome.err
 
 
 def kill_machine(driver):

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.errors import JobError
-from orchestrator.objects import is_uri
+from orchestrator.objects import is_uri, reason
 from orchestrator.results.parts import Parts
 
 MANIFEST, DRIFT, SUFFIX = "_predictions.json", "_drift.json", ".parquet"
@@ -64,6 +64,22 @@ class Destination:
         Raises:
             JobError: There is something else, or another process writes there.
         """
+        path = self.parts.path
+        try:
+            names = self._found(marker)
+            if path is not None:
+                path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror or reason(error)
+            raise JobError(f"{_KEY}: {self.out} cannot be made: {why}; choose another place") from None
+        with _alone(path):
+            self.parts.tidy()
+            if not names:
+                self.parts.objects.write(MANIFEST, _json({**marker, "state": "running"}))
+            yield not names
+
+    def _found(self, marker: Mapping[str, Any]) -> dict[str, int]:
+        """Return what is there already, and may be gone on with."""
         if self.file is not None and self.file[0].objects.exists(self.file[1]):
             raise JobError(f"{_KEY}: {self.out} exists; expected a new file, or a directory")
         path = self.parts.path
@@ -72,13 +88,7 @@ class Destination:
         names = self.parts.objects.sizes()
         if names:
             self._check(marker, names)
-        if path is not None:
-            path.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
-            self.parts.tidy()
-            if not names:
-                self.parts.objects.write(MANIFEST, _json({**marker, "state": "running"}))
-            yield not names
+        return names
 
     def _check(self, marker: Mapping[str, Any], names: Mapping[str, int]) -> None:
         where, another = self.parts.where, "choose another place for these predictions, or remove it"
