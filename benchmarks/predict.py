@@ -2,14 +2,15 @@
 
     python benchmarks/predict.py DATA.parquet --target COLUMN [--families knn mlp] [--workers 2] [--bound-mb 64]
 
-The dataset is ten times as large as the memory bound, as Arrow has it in memory; the bound is what a batch may take. The
-bare model is `Model.predict` over tables in memory, in as many processes, each with one thread as a worker has. Memory
-is what workers have for themselves, at most, for the dataset and for a tenth of it.
+The dataset is ten times as large as the memory bound, as Arrow has it in memory; the bound is what a batch may take.
+The bare model is `Model.predict` over tables in memory, in as many processes, each with one thread as a worker has.
+Memory is what workers have for themselves, at most, for the dataset and for a tenth of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ import pyarrow.parquet as pq
 
 import orchestrator
 from orchestrator import Data, Job, Model, Search
+from orchestrator.data.encode import Signature
 from orchestrator.execution.environment import tensorflow_environment
 from orchestrator.families.limits import one_thread
 from orchestrator.job import Resources
@@ -77,7 +79,8 @@ def measure(family: str, options: argparse.Namespace, folder: Path, n_rows: int)
     search = Search(family, space=SPACES[family], sampler="random", trials=1)
     data = Data(str(options.data.resolve()), target=options.target)
     orchestrator.run(Job(family, data, (search,)), run, executor="inline")
-    batch_rows = min(default_batch_rows(Model.load(run / "best").signature), 1 << 16)
+    described = json.loads((run / "best" / "signature.json").read_text())
+    batch_rows = default_batch_rows(Signature.from_dict(described["signature"]))
     peaks, seconds = [], 0.0
     for size in ("small", "large"):
         out = folder / f"{family}-{size}"
@@ -89,12 +92,11 @@ def measure(family: str, options: argparse.Namespace, folder: Path, n_rows: int)
         shutil.rmtree(out)
     bare = bare_rows_per_s(run / "best", folder / "large.parquet", n_rows, options.workers)
     rate = n_rows / seconds
-    print(
-        f"{family}: {n_rows} rows ({TIMES_LARGER * options.bound_mb} MiB) with {options.workers} workers, {batch_rows} rows "
-        f"a batch\n  predict {rate:,.0f} rows/s (start included, {seconds:.1f} s); bare model {bare:,.0f} rows/s; ratio "
-        f"{rate / bare:.2f}\n  peak memory of a worker {peaks[1]:.0f} MB; for a tenth of the rows {peaks[0]:.0f} MB",
-        flush=True,
-    )
+    size = f"{n_rows:,} rows, {TIMES_LARGER * options.bound_mb} MiB, {batch_rows:,} rows a batch"
+    print(f"{family}: {size}, {options.workers} workers")
+    print(f"  predict {rate:,.0f} rows/s (start included, {seconds:.1f} s)")
+    print(f"  bare model {bare:,.0f} rows/s; ratio {rate / bare:.2f}")
+    print(f"  peak memory of a worker {peaks[1]:.0f} MB; for a tenth {peaks[0]:.0f} MB", flush=True)
 
 
 @contextmanager
@@ -135,7 +137,7 @@ def bare_rows_per_s(model: Path, data: Path, n_rows: int, n_workers: int) -> flo
     share = n_rows // n_workers
     environment = {**os.environ, **tensorflow_environment(Resources(), has_gpu=False)}
     command = [sys.executable, __file__, str(data), "--bare", str(model), "--rows", str(share)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     processes = [subprocess.Popen(command, env=environment, text=True, **pipes) for _ in range(n_workers)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
