@@ -204,6 +204,22 @@ def test_a_network_predicts_in_its_process_what_it_predicts_here(predict, folder
         assert np.allclose(found[name].to_numpy(), wanted[name].to_numpy(), rtol=0, atol=1e-6)
 
 
+def test_vectors_of_another_size_are_refused_before_anything_is_written(predict, folder):
+    def rows(width):
+        numbers = np.random.default_rng(0).normal(size=60 * width).astype(np.float32)
+        return {"v": pa.FixedSizeListArray.from_arrays(numbers, width), "y": ["a", "b"] * 30}
+
+    data = Data(str(write(folder / "in.parquet", rows(4))), target="y")
+    orchestrator.run(
+        Job("v", data, (Search("knn", space={"n_neighbors": [3]}),)), folder / "vectors", executor="inline"
+    )
+    assert predict("in.parquet", "out", "--drift", of=folder / "vectors")[0] == 0
+    write(folder / "wide.parquet", rows(5))
+    said = "DATA: column 'v' has 5 numbers a row; the model was trained on 4"
+    refused(predict("wide.parquet", "wide", of=folder / "vectors"), DATA, said)
+    assert not (folder / "wide").exists()
+
+
 # ---- Ray
 
 

@@ -163,8 +163,7 @@ def problem_of(schema: pa.Schema, column: Column) -> str | None:
     if pa.types.is_null(found):
         return None
     kind = kind_of(column.name, found) if is_usable(found) else None
-    is_of_kind = kind == column.kind and (kind != "vector" or shape_of(found) == column.shape)
-    if is_of_kind or (kind is not None and kind == _READ_AS.get(column.kind)):
+    if kind is not None and kind in (column.kind, _READ_AS.get(column.kind)):
         return None
     return f"column {column.name!r} is of type {found}; the model was trained on {column.type}"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.data.checks import Finding
-from orchestrator.data.columns import scalars
+from orchestrator.data.columns import Column, scalars
 from orchestrator.data.encode import UNSEEN, Features, Signature, problem_of
 from orchestrator.errors import DataError, JobError, did_you_mean
 
@@ -49,7 +49,7 @@ def check(schema: pa.Schema, signature: Signature, keys: Sequence[str] | None, k
         DataError: Features are missing, or of types that the model cannot read.
         JobError: A key is no column, or has a name that a column of the predictions has.
     """
-    problems = [found for column in signature.columns if (found := problem_of(schema, column)) is not None]
+    problems = [found for column in signature.columns if (found := _problem(schema, column)) is not None]
     if problems:
         more = f" (and {len(problems) - 1} more: {'; '.join(problems[1:6])})" if len(problems) > 1 else ""
         raise DataError(f"{key}: {problems[0]}{more}")
@@ -69,6 +69,18 @@ def check(schema: pa.Schema, signature: Signature, keys: Sequence[str] | None, k
     message = f"the model does not use columns {_listed(extra)}; name them in --keys to hand them on"
     findings = (Finding("extra_columns", "warning", message),) if extra else ()
     return Incoming(tuple(dict.fromkeys(keys)), findings)
+
+
+def _problem(schema: pa.Schema, column: Column) -> str | None:
+    """Return what is wrong with a column before any of its rows is looked at."""
+    problem = problem_of(schema, column)
+    if problem is None and column.kind == "vector":
+        kind = schema.field(column.name).type
+        if pa.types.is_fixed_size_list(kind) and (kind.list_size,) != column.shape:
+            return (
+                f"column {column.name!r} has {kind.list_size} numbers a row; the model was trained on {column.shape[0]}"
+            )
+    return problem
 
 
 def _listed(names: Sequence[str]) -> str:
