@@ -144,13 +144,16 @@ def predict(
         cluster_address(address)
     source = _source(str(run))
     profile = _profile(source, str(run)) if drift else None
-    dataset = parquet.open_dataset(_located(str(data)), "DATA")
+    located = _located(str(data))
+    dataset = parquet.open_dataset(located, "DATA")
     pieces = stream.pieces_of(dataset, "DATA")
     if not pieces:
         raise DataError(f"DATA: {data} has no rows; expected at least one")
     found = incoming.check(dataset.schema, source.signature, keys, "DATA")
     with _writing(out):
         destination = Destination.of(out)
+        if destination.out.startswith(f"{located.rstrip('/')}/"):
+            raise JobError(f"--out: {out} lies in DATA, {data}; expected a place that is not read as more of it")
         scoring = Scoring(
             source.files,
             source.id,

@@ -303,6 +303,8 @@ def test_a_directory_of_something_else_is_refused_and_left_as_it_is(predict, run
     refused(predict("in.parquet", "stuff"), JOB, "--out", "holds something else; expected a new directory")
     refused(predict("in.parquet", folder / "stuff" / "notes.txt"), JOB, "is a file; expected a directory")
     refused(predict("in.parquet", folder / "stuff" / "notes.txt" / "out"), JOB, "cannot be made: Not a directory")
+    write(folder / "rows" / "in.parquet", mixed())
+    refused(predict("rows", "rows/out"), JOB, "--out: rows/out lies in DATA, rows; expected a place that is not read")
     (folder / "out" / MANIFEST).write_text("{")
     refused(predict("in.parquet", "out"), JOB, f"{MANIFEST} is damaged")
     (folder / "empty").mkdir()

@@ -32,7 +32,7 @@ from orchestrator.results.parts import MARK, Parts
 
 BATCH_BYTES = 64 << 20
 """What one batch takes in memory about, as encoded rows and as predictions."""
-FEWEST_ROWS, MOST_ROWS = 1 << 10, 1 << 16
+FEWEST_ROWS, MOST_ROWS = 1 << 6, 1 << 16
 _TEXT_BYTES, _STEP_BYTES = 2048, 8
 UNFIT, UNWRITTEN = "data", "write"
 """Codes of failures: rows that the model cannot take, and parts that cannot be read or written."""
@@ -108,8 +108,8 @@ def default_batch_rows(signature: Signature) -> int:
             row_bytes += _TEXT_BYTES + _STEP_BYTES * column.longest * math.prod(column.shape)
         else:
             row_bytes += 24 * math.prod(column.shape)
-    rows = BATCH_BYTES // max(1, row_bytes) // FEWEST_ROWS * FEWEST_ROWS
-    return max(FEWEST_ROWS, min(MOST_ROWS, rows))
+    power_of_two = 1 << (BATCH_BYTES // max(1, row_bytes)).bit_length() >> 1  # as networks and searches cut rows
+    return max(FEWEST_ROWS, min(MOST_ROWS, power_of_two))
 
 
 def output_schema(signature: Signature, schema: pa.Schema, keys: Sequence[str]) -> pa.Schema:
