@@ -81,21 +81,30 @@ def measure(family: str, options: argparse.Namespace, folder: Path, n_rows: int)
     orchestrator.run(Job(family, data, (search,)), run, executor="inline")
     described = json.loads((run / "best" / "signature.json").read_text())
     batch_rows = default_batch_rows(Signature.from_dict(described["signature"]))
-    peaks, seconds = [], 0.0
+    peaks: list[float] = []
+    steps: list[tuple[float, int]] = []
+    seconds = 0.0
     for size in ("small", "large"):
         out = folder / f"{family}-{size}"
         with workers_of(options.workers), watched() as peak:
+            steps.clear()
             began = time.perf_counter()
-            orchestrator.predict(run, folder / f"{size}.parquet", out, batch_rows=batch_rows)
+            orchestrator.predict(
+                *(run, folder / f"{size}.parquet", out),
+                batch_rows=batch_rows,
+                on_progress=lambda one: steps.append((time.perf_counter(), one.n_rows_done)),
+            )
             seconds = time.perf_counter() - began
         peaks.append(peak["mb"])
         shutil.rmtree(out)
     bare = bare_rows_per_s(run / "best", folder / "large.parquet", n_rows, options.workers)
     rate = n_rows / seconds
+    (first_s, first_rows), (last_s, last_rows) = steps[options.workers - 1], steps[-1]
+    steady = (last_rows - first_rows) / (last_s - first_s)
     size = f"{n_rows:,} rows, {TIMES_LARGER * options.bound_mb} MiB, {batch_rows:,} rows a batch"
     print(f"{family}: {size}, {options.workers} workers")
-    print(f"  predict {rate:,.0f} rows/s (start included, {seconds:.1f} s)")
-    print(f"  bare model {bare:,.0f} rows/s; ratio {rate / bare:.2f}")
+    print(f"  predict {rate:,.0f} rows/s with its start ({seconds:.1f} s); {steady:,.0f} once all workers compute")
+    print(f"  bare model {bare:,.0f} rows/s; ratios {rate / bare:.2f} and {steady / bare:.2f}")
     print(f"  peak memory of a worker {peaks[1]:.0f} MB; for a tenth {peaks[0]:.0f} MB", flush=True)
 
 
