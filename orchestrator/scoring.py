@@ -188,25 +188,20 @@ def predict(
                 if is_new and not destination.parts.names():  # begun for nothing
                     destination.parts.remove()
                 raise
-            marks = _whole(destination.parts, units, scoring)
-            if len(marks) < len(units):
-                raise RunError(f"--out: {out} lacks parts that were written; expected that nothing else changes it")
-            findings, drifts = _summary(marks.values(), sum(piece.n_rows for piece in pieces), profile)
+            findings, drifts = _summary(units, scoring, destination)
             for finding in findings:
                 on_finding(finding)
             schema = output_schema(source.signature, dataset.schema, found.keys)
             destination.join([unit.id for unit in units], schema, writer_options(source.signature, schema))
-            done = Predicted(
-                destination.out,
-                sum(piece.n_rows for piece in pieces),
-                0 if destination.file else len(units),
-                len(kept),
-                (*found.findings, *findings),
-                drifts,
-                drift_limit,
-            )
+            n_parts = 0 if destination.file else len(units)
+            findings = (*found.findings, *findings)
+            done = Predicted(destination.out, _n_rows(units), n_parts, len(kept), findings, drifts, drift_limit)
             destination.conclude(_finished(marker, done), _drift_values(done))
     return done
+
+
+def _n_rows(units: Sequence[PredictUnit]) -> int:
+    return sum(unit.piece.n_rows for unit in units)
 
 
 def _located(data: str) -> str:
@@ -240,7 +235,8 @@ def _source(run: str) -> _Source:
         described = json.loads((folder / SIGNATURE_FILE).read_text(encoding="utf-8"))
         signature = Signature.from_dict(described["signature"])
         engine = families.find(described["family"], f"{folder / SIGNATURE_FILE}: family").engine
-        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != CARD_FILE}
+        found = (path for path in sorted(folder.iterdir()) if path.is_file() and path.name != CARD_FILE)
+        files = {path.name: path.read_bytes() for path in found}
     except FileNotFoundError:
         again = f"; go on with: orchestrator resume {shlex.quote(called)}"
         raise JobError(f"RUN: {called} has no model yet; expected a run that has finished{again}") from None
@@ -336,13 +332,21 @@ def _error(failure: Failure, part: str) -> OrchestratorError:
 
 
 def _summary(
-    marks: Any, n_rows: int, profile: Profile | None
+    units: Sequence[PredictUnit], scoring: Scoring, destination: Destination
 ) -> tuple[tuple[Finding, ...], tuple[ColumnDrift, ...] | None]:
+    """Return what all parts together say of their rows.
+
+    Raises:
+        RunError: A part is not there.
+    """
+    marks = _whole(destination.parts, units, scoring)
+    if len(marks) < len(units):
+        raise RunError(f"--out: {destination.out} lacks parts that were written; expected that nothing else changes it")
     found: dict[str, Counter[str]] = {"unseen": Counter(), "nulls": Counter()}
     counts: dict[str, Any] = {}
-    for mark in marks:
+    for mark in marks.values():
         for what, counted in found.items():
             counted.update(mark[what])
         counts = merged(counts, mark.get("counts", {}))
-    findings = incoming.surprise_findings(found, n_rows)
-    return findings, None if profile is None else drift_of(profile, counts)
+    findings = incoming.surprise_findings(found, _n_rows(units))
+    return findings, None if scoring.profile is None else drift_of(scoring.profile, counts)
