@@ -65,18 +65,24 @@ class Destination:
             JobError: There is something else, or another process writes there.
         """
         path = self.parts.path
-        try:
+        with self._making():
             names = self._found(marker)
             if path is not None:
                 path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = error.strerror or reason(error)
-            raise JobError(f"{_KEY}: {self.out} cannot be made: {why}; choose another place") from None
         with _alone(path):
             self.parts.tidy()
             if not names:
-                self.parts.objects.write(MANIFEST, _json({**marker, "state": "running"}))
+                with self._making():
+                    self.parts.objects.write(MANIFEST, _json({**marker, "state": "running"}))
             yield not names
+
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = error.strerror or reason(error)
+            raise JobError(f"{_KEY}: {self.out} cannot be made: {why}; choose another place") from None
 
     def _found(self, marker: Mapping[str, Any]) -> dict[str, int]:
         """Return what is there already, and may be gone on with."""
