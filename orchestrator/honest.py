@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from orchestrator.execution.base import Executor, Handle
 from orchestrator.families.base import Answer, LeavesOneOut, left_out_rows, mean_and_std
 from orchestrator.families.limits import one_thread
 from orchestrator.families.scoring import scores_labels
-from orchestrator.oof import Predictions
+from orchestrator.oof import Kept, OutOfFoldFiles, Predictions
 from orchestrator.results import statistics
 from orchestrator.results.ensemble import MOST_MEMBERS, ensemble
 from orchestrator.results.leaderboard import Leaderboard, Row, ranked
@@ -29,7 +30,7 @@ from orchestrator.search.loop import work_off
 from orchestrator.search.plan import WorkPlan
 from orchestrator.search.state import SearchState
 
-FILE, ENSEMBLE = "statistics.json", "ensemble/0"
+ENSEMBLE = "ensemble/0"
 CHUNK_BYTES = 64 << 20
 """How much of the predictions is read at once."""
 
@@ -81,7 +82,7 @@ class Sureness:
             "test": {name: asdict(score) for name, score in self.test.items()},
             "ensemble": None if self.ensemble is None else asdict(self.ensemble),
         }
-        rundir.write(path / FILE, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        rundir.write(path / rundir.STATISTICS, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Sureness | None:
@@ -91,14 +92,14 @@ class Sureness:
             RunError: It is damaged.
         """
         try:
-            values = json.loads((path / FILE).read_text(encoding="utf-8"))
+            values = json.loads((path / rundir.STATISTICS).read_text(encoding="utf-8"))
             board = None if values["board"] is None else Statistics.from_dict(values["board"])
             test = {name: _test_score(one) for name, one in values["test"].items()}
             return cls(values["n_trials"], board, test, _ensemble_row(values["ensemble"]))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            what = f"{path / FILE} is damaged ({type(error).__name__}: {error})"
+            what = f"{path / rundir.STATISTICS} is damaged ({type(error).__name__}: {error})"
             raise RunError(f"{what}; remove it and resume the run, which makes it again") from None
 
     def on(self, board: Leaderboard) -> Leaderboard:
@@ -248,6 +249,34 @@ def assessment(
     candidates = [Candidate(row.trial, row.score or 0.0, (order[row.search], row.complexity)) for row in rows]
     shift = _shift(prepared, rows, candidates, predictions, states, executor, train, should_stop)
     return Assessment(prepared, board, candidates, predictions, shift)
+
+
+def restore(
+    files: OutOfFoldFiles,
+    board: Sequence[Kept],
+    states: Sequence[SearchState],
+    executor: Executor,
+    train: Handle,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Compute again what trials said where it was lost, or never kept; scores stay as the ledger has them.
+
+    Args:
+        files: The run's predictions.
+        board: The completed trials, best first.
+        states: The searches.
+        executor: Where units compute; nothing else is submitted there.
+        train: Its handle of the training set.
+        should_stop: Whether to leave off.
+    """
+    lost = {one.trial: one for one in files.lost(board)}
+    for state in states:
+        for number, generation in enumerate(state.generations):
+            results = (state.results[n] for n in sorted(state.results))
+            trials = [r.trial for r in results if r.trial.generation == number and r.trial.id in lost]
+            work = WorkPlan({})
+            work.want(generation.plan, [(trial.params, lost[trial.id].answers) for trial in trials])
+            work_off(work, executor, train, should_stop, partial(files.append, state.spec.name))
 
 
 def _shift(

@@ -1,8 +1,9 @@
 """What trials said out of fold, on disk: `oof/` of a run directory.
 
 `rows.parquet` has a row for each training row, `trials.parquet` says which answers make up a trial, and
-`<search>/part-*.parquet` hold the answers. A part is durable before the ledger knows its answers. Together they stay
-below a bound: the trials at the bottom of the board go first.
+`<search>/part-*.parquet` hold the answers. A part is written before the ledger knows its answers, so that no kill loses
+any; what a machine loses with its power is computed again when the search is over. Together the parts stay below a
+bound: the trials at the bottom of the board go first.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from orchestrator.rundir import write
 FOLDER, ROWS, TRIALS = "oof", "rows.parquet", "trials.parquet"
 OVERDRAFT = 1.25
 """By how much the bound may be passed before trials are dropped, so that it does not happen with every part."""
-MANY_PARTS = 16
-"""A search with more parts gets one in their place when the run ends."""
+PART_BYTES, PART_ANSWERS = 1 << 20, 512
+"""What a part grows to, written anew with each answer, before the next one begins: few files, whole at any time."""
+SMALL_PART_BYTES = 32 << 20
+"""Parts of a search below that become one when the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +54,38 @@ class OutOfFoldFiles:
     def __init__(self, run: Path, max_bytes: int, board: Callable[[], Sequence[Kept]]) -> None:
         self._folder, self._max_bytes, self._board = run / FOLDER, max_bytes, board
         self._n_bytes = sum(int(size) for _, size in self._sizes())
+        self._growing: dict[str, tuple[Path, dict[str, OutOfFold]] | None] = {}
 
     def write_rows(self, fold: npt.NDArray[np.int16], target: npt.NDArray[Any]) -> None:
         """Write which fold scores each training row (-1: none), and its target."""
         write(self._folder / ROWS, as_parquet(pa.table({"fold": fold, "target": target})))
 
     def append(self, search: str, answers: Mapping[str, OutOfFold]) -> None:
-        """Add answers that a search asked for, durably.
+        """Add answers that a search asked for.
 
         Raises:
             RunError: The disk is full or cannot be written.
         """
         if not answers or not self._max_bytes:
             return
-        numbers = [int(part.stem.partition("-")[2]) for part in self._parts(search)]
-        path = self._folder / search / f"part-{max(numbers, default=-1) + 1:05d}.parquet"
-        write(path, as_parquet(_table(answers)))
+        path, known = self._growing.get(search) or (self._next_part(search), {})
+        known = {**known, **answers}
+        write(path, as_parquet(_table(known)), survives_power_loss=False)
+        is_full = len(known) >= PART_ANSWERS or sum(one.said.nbytes for one in known.values()) >= PART_BYTES
+        self._growing[search] = None if is_full else (path, known)
         self._n_bytes += sum(one.said.nbytes for one in answers.values())
         if self._n_bytes > OVERDRAFT * self._max_bytes:
             self._drop(self._board(), is_over=False)
+
+    def lost(self, board: Sequence[Kept]) -> list[Kept]:
+        """Return the trials of a board, best first, that are not there although there is room for them."""
+        if not self._max_bytes:
+            return []
+        sizes = dict(self._sizes())
+        room = self._max_bytes - sum(sizes.values())
+        whole = [sum(sizes[name] for name in one.answers) for one in board if sizes.keys() >= set(one.answers)]
+        missing = [one for one in board if not sizes.keys() >= set(one.answers)]
+        return missing[: room // max(1, max(whole, default=room // max(1, len(missing))))]
 
     def settle(self, board: Sequence[Kept]) -> None:
         """Keep to the bound, and say which answers make up which of the board's trials; when the search is over."""
@@ -86,6 +102,10 @@ class OutOfFoldFiles:
     def _parts(self, search: str) -> list[Path]:
         return sorted((self._folder / search).glob("part-*.parquet"))
 
+    def _next_part(self, search: str) -> Path:
+        numbers = [int(part.stem.partition("-")[2]) for part in self._parts(search)]
+        return self._folder / search / f"part-{max(numbers, default=-1) + 1:05d}.parquet"
+
     def _searches(self) -> list[str]:
         return sorted(path.name for path in self._folder.glob("*") if path.is_dir())
 
@@ -93,11 +113,16 @@ class OutOfFoldFiles:
         """Yield every answer's name and size in bytes."""
         for search in self._searches():
             for part in self._parts(search):
-                table = pq.read_table(part, columns=["answer", "n_bytes"])
+                try:
+                    table = pq.read_table(part, columns=["answer", "n_bytes"])
+                except (pa.ArrowInvalid, OSError):  # torn, as a power cut leaves it
+                    part.unlink()
+                    continue
                 yield from zip(table["answer"].to_pylist(), table["n_bytes"].to_pylist(), strict=True)
 
     def _drop(self, board: Sequence[Kept], *, is_over: bool) -> None:
         """Keep what the best trials need, then what no completed trial needs: all of it, until the search is over."""
+        self._growing = {}
         sizes = dict(self._sizes())
         kept: set[str] = set()
         room, is_full = self._max_bytes, False
@@ -115,14 +140,17 @@ class OutOfFoldFiles:
             parts = self._parts(search)
             names = [name for part in parts for name in _answers(part)]
             has_more = len(names) > len(kept.intersection(names))
-            if has_more or (is_over and len(parts) > MANY_PARTS):
+            small = [part for part in parts if part.stat().st_size < SMALL_PART_BYTES]
+            if has_more:
                 self._merge(parts, kept)
+            elif is_over and len(small) > 1:
+                self._merge(small, kept)
         self._n_bytes = sum(sizes[name] for name in kept)
 
     def _merge(self, parts: Sequence[Path], kept: set[str]) -> None:
         """Write the kept answers of some parts as one part, then remove those; what a kill leaves is there twice."""
         last = parts[-1]
-        path = last.with_name(f"part-{int(last.stem.partition('-')[2]) + 1:05d}.parquet")
+        path = self._next_part(last.parent.name)
         partial = path.with_name(path.name + ".partial")
         left = set(kept)
         with pq.ParquetWriter(partial, pq.read_schema(last), compression="zstd") as writer:

@@ -161,12 +161,13 @@ def fetch(uri: str, marks: Iterable[str]) -> Path:
         return place
 
 
-def view(uri: str, marks: Iterable[str]) -> Path:
+def view(uri: str, marks: Iterable[str], also: Iterable[str] = ()) -> Path:
     """Fetch what tells how far a run is, into a folder that is removed when this process ends.
 
     Args:
         uri: The run's.
         marks: The files to fetch beside the ledger.
+        also: Files to fetch where they are there.
 
     Raises:
         JobError: There is no run, or it cannot be read.
@@ -176,7 +177,7 @@ def view(uri: str, marks: Iterable[str]) -> Path:
         run, sizes = _run_at(uri, marks)
         place = _temporary()
         _write_records(place, _records(run, sizes))
-        _download(run, marks, place)
+        _download(run, [*marks, *(name for name in also if name in sizes)], place)
         (place / URI_FILE).write_text(uri, encoding="utf-8")
         return place
 

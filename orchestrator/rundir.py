@@ -21,7 +21,7 @@ from orchestrator.errors import JobError, OrchestratorError, RunError, did_you_m
 from orchestrator.objects import below, is_uri
 
 JOB, MANIFEST, LEDGER, LOG = "job.yaml", "manifest.json", ledger.FOLDER, "log.jsonl"
-BEST, STUDY, CODE, TEST = "best", "study", "code", "test.parquet"
+BEST, STUDY, CODE, TEST, STATISTICS = "best", "study", "code", "test.parquet", "statistics.json"
 SPARE_BYTES = 4 << 20
 RECORDED_PACKAGES = ("numpy", "scipy", "scikit-learn", "optuna", "pyarrow", "ray", "skops")
 
@@ -149,7 +149,7 @@ def find(run: str, *, whole: bool = True) -> Path:
         run = below(runs, name) if is_uri(runs) else os.path.join(runs, name)
     if not is_uri(run):
         return Path(os.path.expanduser(run)).absolute()
-    return remote.fetch(run, (MANIFEST, JOB)) if whole else remote.view(run, (MANIFEST, JOB))
+    return remote.fetch(run, (MANIFEST, JOB)) if whole else remote.view(run, (MANIFEST, JOB), (STATISTICS,))
 
 
 def _known(runs: str) -> list[str]:
@@ -168,8 +168,14 @@ def called(path: Path, name: str = "") -> str:
     return below(uri, name) if name else uri
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all.
+def write(path: Path, content: str | bytes, *, survives_power_loss: bool = True) -> None:
+    """Write a file so that it is there whole or not at all, whoever is killed.
+
+    Args:
+        path: The file; folders above it are made.
+        content: What to write.
+        survives_power_loss: Whether it is on the disk before this returns; else a machine that loses its power may lose
+            the file, or leave it torn, but nothing is waited for.
 
     Raises:
         RunError: The disk is full or cannot be written.
@@ -181,8 +187,11 @@ def write(path: Path, content: str | bytes) -> None:
         with open(partial, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if survives_power_loss:
+                os.fsync(file.fileno())
         os.replace(partial, path)
+        if not survives_power_loss:
+            return
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the name, too

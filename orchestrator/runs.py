@@ -37,7 +37,7 @@ from orchestrator.execution.environment import onednn
 from orchestrator.families.base import Answer, Shape
 from orchestrator.families.code import Code, copy_name
 from orchestrator.finish import End, write_board, write_journals
-from orchestrator.honest import Sureness
+from orchestrator.honest import Sureness, restore
 from orchestrator.job import Job
 from orchestrator.ledger import Ledger, Record, read
 from orchestrator.mirror import mirrored
@@ -332,7 +332,9 @@ def _run(
                 write_journals(path, states)
                 raise Interrupted(f"interrupted after {len(results)} trials, which are saved")
             executor.abandon()
-            kept.settle(compose.kept_of(board, states))
+            on_board = compose.kept_of(board, states)
+            restore(kept, on_board, states, executor, train, should_stop)
+            kept.settle(on_board)
             end = End(prepared, path, ledger, records, executor, train, states, board, manifest, should_stop, force)
             board, sureness = end.finish()
             scores = {name: one.score for name, one in sureness.test.items()} or {"best": None}

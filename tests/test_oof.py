@@ -132,3 +132,20 @@ def test_test_rows_stay_closed_for_another_winner_unless_forced(folder, caplog):
     assert third.test_scores["best"] == third.best.test_score > 0.9
     openings = orchestrator.runs.rundir.read_manifest(first.path)["test"]["openings"]
     assert [opening["best"] for opening in openings] == ["knn/0", "knn/1"]
+
+
+def test_what_a_power_cut_took_is_computed_again_and_no_score_changes(folder):
+    space = {"epochs": 3, "width_1": [8, 16, 32], "depth": 1}
+    searches = (KNN, Search("mlp", trials=3, space=space))
+    job = Job("small", Data("dataset:iris", target="species"), searches)
+    path = orchestrator.run(job, folder / "run", executor="inline").path
+    before = Predictions.read(path).of(["knn/3", "mlp/1"])
+    files = {name: (path / name).read_bytes() for name in ("leaderboard.csv", "statistics.json")}
+    (part,) = (path / "oof" / "knn").glob("*")
+    part.write_bytes(part.read_bytes()[:100])  # torn
+    (part,) = (path / "oof" / "mlp").glob("*")
+    part.unlink()
+    orchestrator.resume(path, executor="inline")
+    after = Predictions.read(path).of(["knn/3", "mlp/1"])
+    assert {trial: said.tobytes() for trial, said in before.items()} == {t: said.tobytes() for t, said in after.items()}
+    assert {name: (path / name).read_bytes() for name in files} == files

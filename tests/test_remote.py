@@ -26,6 +26,7 @@ from orchestrator.objects import Objects
 
 FILES = {"job.yaml", "manifest.json", "log.jsonl", "trials.parquet", "writer.json"}
 FILES |= {"leaderboard.parquet", "leaderboard.csv", "leaderboard.md", "study/knn.journal"}
+FILES |= {"oof/rows.parquet", "oof/trials.parquet", "oof/knn/part-00000.parquet", "test.parquet", "statistics.json"}
 FILES |= {"best/README.md", "best/model.skops", "best/profile.json", "best/signature.json"}
 
 
@@ -360,7 +361,7 @@ def test_before_anything_is_trained_the_run_can_be_resumed(store, make_job, cli,
 
     with pytest.raises(KeyboardInterrupt):
         runs.run(job, store, executor="inline", base=base, on_start=die)
-    assert contents(store).keys() == {"job.yaml", "manifest.json"}
+    assert contents(store).keys() <= {"job.yaml", "manifest.json", "statistics.json"}
     shutil.rmtree(machine / "cache")
     outcome = cli("resume", store)
     assert outcome.code == 0, outcome.err
@@ -396,7 +397,7 @@ def test_a_job_that_was_widened_goes_before_the_records_made_under_it(store, mak
     sent = sending(monkeypatch)
     assert cli("resume", store, "--set", "searches.0.space.n_neighbors.high=8").code == 0
     i = next(i for i, name in enumerate(sent) if name.startswith("ledger/"))
-    assert sent[i - 2 : i] == ["manifest.json", "job.yaml"]
+    assert [name for name in sent[:i] if not name.startswith("oof/")][-2:] == ["manifest.json", "job.yaml"]
     assert yaml.safe_load(contents(store)["job.yaml"])["searches"][0]["space"]["n_neighbors"]["high"] == 8
 
 
@@ -604,7 +605,7 @@ def test_status_and_leaderboard_fetch_only_what_they_need_and_leave_nothing(stor
     monkeypatch.setattr(Objects, "read", lambda self, name: (taken.append(name), plain(self, name))[1])
     assert cli("leaderboard", store).code == 0
     assert cli("status", store).code == 0
-    assert {name for name in taken if not remote.is_segment(name)} == {"job.yaml", "manifest.json"}
+    assert {name for name in taken if not remote.is_segment(name)} <= {"job.yaml", "manifest.json", "statistics.json"}
     assert not list((machine / "cache").rglob("*.yaml"))
 
 

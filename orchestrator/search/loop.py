@@ -159,7 +159,13 @@ class SearchLoop:
         self._on_progress(Progress(searches, self._units_done, self._work.n_submitted, notes))
 
 
-def work_off(work: WorkPlan, executor: Executor, data: Handle, should_stop: Callable[[], bool] = lambda: False) -> None:
+def work_off(
+    work: WorkPlan,
+    executor: Executor,
+    data: Handle,
+    should_stop: Callable[[], bool] = lambda: False,
+    keep: Callable[[Mapping[str, OutOfFold]], None] = lambda answers: None,
+) -> None:
     """Compute all units of a plan, outside of a search: nothing is recorded, and nothing follows from what they give.
 
     Args:
@@ -167,6 +173,7 @@ def work_off(work: WorkPlan, executor: Executor, data: Handle, should_stop: Call
         executor: Where units run; it has no others.
         data: The executor's handle of the training set.
         should_stop: Whether to leave off.
+        keep: Given what the models of answers said.
 
     Raises:
         Interrupted: It was told to.
@@ -179,5 +186,8 @@ def work_off(work: WorkPlan, executor: Executor, data: Handle, should_stop: Call
                 unit, inputs = work.next_ready(engine)
                 executor.submit(unit, data, inputs)
         for done in executor.completed(POLL_S):
-            given = done.outcome if isinstance(done.outcome, Failure) else done.outcome.answers
-            work.finish(done.unit_id, given, done.payload)
+            if isinstance(done.outcome, Failure):
+                work.finish(done.unit_id, done.outcome, done.payload)
+                continue
+            keep(done.outcome.out_of_fold)
+            work.finish(done.unit_id, done.outcome.answers, done.payload)
