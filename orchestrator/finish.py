@@ -220,8 +220,9 @@ def _write_best(path: Path, prepared: Prepared, best: Row, refitted: Refitted) -
     }
     partial = path / (rundir.BEST + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    profile = profile_of(prepared.data.train.features, prepared.data.train.columns)
-    model.save(partial, refitted.files, prepared.data.signature, facts, _card(prepared, best, refitted), profile)
+    train, signature = prepared.data.train, prepared.data.signature
+    profile, sample = profile_of(train.features, train.columns), model.sample_of(train, signature)
+    model.save(partial, refitted.files, signature, facts, _card(prepared, best, refitted), profile, sample)
     shutil.rmtree(path / rundir.BEST, ignore_errors=True)
     partial.rename(path / rundir.BEST)
 
@@ -245,5 +246,7 @@ def _card(prepared: Prepared, best: Row, refitted: Refitted) -> str:
         f"best of many, so it flatters)\n{tested}"
         f"- data fingerprint: `{prepared.data.fingerprint}`\n\n## Inputs\n\n{columns}\n"
         '## Use\n\n```python\nfrom orchestrator import Model\n\nmodel = Model.load("best")\n'
-        "model.predict(table)  # an Arrow table or a pandas frame\n```\n"
+        "model.predict(table)  # Arrow, pandas or polars\n```\n\n"
+        f"`{model.SAMPLE_FILE}` holds up to {model.SAMPLE_ROWS} training rows, on which exports are checked. It is no "
+        "part of the model: delete it where those rows must not be passed on.\n"
     )

@@ -17,11 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import ledger, remote
-from orchestrator.errors import JobError, OrchestratorError, RunError, did_you_mean
+from orchestrator.errors import JobError, OrchestratorError, RunError, did_you_mean, shown
 from orchestrator.objects import below, is_uri
+from orchestrator.version import __version__
 
 JOB, MANIFEST, LEDGER, LOG = "job.yaml", "manifest.json", ledger.FOLDER, "log.jsonl"
 BEST, STUDY, CODE, TEST, STATISTICS = "best", "study", "code", "test.parquet", "statistics.json"
+MODEL = "signature.json"
+"""The file that makes a folder a model."""
+SCHEMA_VERSION = 1
+"""Of the run directory: what the manifest and the files beside it are like."""
 SPARE_BYTES = 4 << 20
 RECORDED_PACKAGES = ("numpy", "scipy", "scikit-learn", "optuna", "pyarrow", "ray", "skops")
 
@@ -152,6 +157,27 @@ def find(run: str, *, whole: bool = True) -> Path:
     return remote.fetch(run, (MANIFEST, JOB)) if whole else remote.view(run, (MANIFEST, JOB), (STATISTICS,))
 
 
+def model_of(run: str) -> Path:
+    """Return the folder of the model that RUN means: a run's best, or a folder or URI that holds a model itself.
+
+    Raises:
+        JobError: There is none, or the run is of another version of the format.
+    """
+    given = Path(os.path.expanduser(run))
+    if not is_uri(run) and (given / MODEL).is_file():
+        return given
+    if is_uri(run) and MODEL in remote.names(run, "RUN"):
+        return remote.folder(run)
+    path = find(run, whole=False)
+    read_manifest(path)
+    uri = remote.uri_of(path)
+    has_model = (path / BEST / MODEL).is_file() if uri is None else f"{BEST}/{MODEL}" in remote.names(uri, "RUN")
+    if not has_model:
+        where = called(path)
+        raise JobError(f"RUN: {where} has no model yet; go on with `orchestrator resume {shlex.quote(where)}`")
+    return path / BEST if uri is None else remote.folder(below(uri, BEST))
+
+
 def _known(runs: str) -> list[str]:
     """Return the names of the runs in a folder or at a URI, the one that began last at the end."""
     if is_uri(runs):
@@ -217,13 +243,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Read the manifest.
 
     Raises:
-        JobError: There is none.
+        JobError: There is none, or it is of another version of the format.
         RunError: It is damaged.
     """
     try:
         manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(manifest, dict):
             raise ValueError("it has no keys")
+        _check_version(path / MANIFEST, manifest)
         for key in ("state", "data", "dummy", "timings", "test"):
             if key not in manifest:
                 raise ValueError(f"it has no {key!r}")
@@ -232,6 +259,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise RunError(f"{path / MANIFEST} is damaged ({error}); restore it from a copy, or start a new run") from None
     return manifest
+
+
+def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
+    found = manifest.get("schema_version")
+    if found != SCHEMA_VERSION or isinstance(found, bool):
+        what = "none" if found is None else shown(found)
+        raise JobError(
+            f"{path}: schema_version: found {what}, expected {SCHEMA_VERSION}; use the version of orchestrator that "
+            f"made the run, {shown(manifest.get('orchestrator'))} (this is {__version__}), or start a new run"
+        )
 
 
 def log(path: Path, event: str, **facts: object) -> None:

@@ -240,7 +240,7 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
     data, shape = prepared.data, prepared.shape
     n_test = 0 if data.test is None else len(data.test.target)
     return {
-        "schema_version": 1,
+        "schema_version": rundir.SCHEMA_VERSION,
         "orchestrator": __version__,
         "job": prepared.job.name,
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),

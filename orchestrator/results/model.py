@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import warnings
@@ -18,6 +17,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from orchestrator import families, remote
+from orchestrator.data.decode import blank, decode
 from orchestrator.data.encode import Features, Signature, encode
 from orchestrator.data.load import LoadedData, TestSet, TrainingSet
 from orchestrator.data.profile import Profile
@@ -26,8 +26,11 @@ from orchestrator.families.base import Engine, Failure, Family, Fitted, UnitOutp
 from orchestrator.families.limits import one_thread
 from orchestrator.families.scoring import AnsweredClassifier, AnsweredRegressor
 from orchestrator.objects import is_uri
+from orchestrator.results import sealed
+from orchestrator.results.sealed import SIGNATURE_FILE
 
-SIGNATURE_FILE, CARD_FILE, PROFILE_FILE = "signature.json", "README.md", "profile.json"
+CARD_FILE, PROFILE_FILE = "README.md", "profile.json"
+SAMPLE_FILE, SAMPLE_ROWS = "sample.parquet", 200
 
 FITTING = {
     "classification": "accuracy, f1_macro, roc_auc (two classes), roc_auc_ovr or neg_log_loss",
@@ -241,7 +244,8 @@ class Model:
         """Return predictions, shape (rows,): the classes as the data names them, or numbers.
 
         Args:
-            table: An Arrow table, or a pandas frame, with the signature's columns in any order.
+            table: An Arrow table or record batch, or a pandas or polars frame, with the signature's columns in any
+                order.
 
         Raises:
             DataError: A column is missing or of another type.
@@ -292,21 +296,41 @@ class Model:
         """Load from a run's `best/`, or its URI. Nothing that the files hold is run: families make known types alone.
 
         Raises:
-            JobError: There is no model at `folder`, or it is of a family that is not known.
-            DataError: The file is damaged, or holds types that are not known to be harmless.
+            JobError: There is no model at `folder`, a file of it is missing, or it is of a family that is not known.
+            DataError: A file is damaged or has changed since it was written, holds types that are not known to be
+                harmless, is of another version of the format, or does not fit the signature.
         """
         folder = remote.folder(str(folder)) if is_uri(folder) else Path(folder)
+        described = sealed.unsealed(folder)
         try:
-            described = json.loads((folder / SIGNATURE_FILE).read_text(encoding="utf-8"))
             signature = Signature.from_dict(described["signature"])
             family = families.find(described["family"], f"{folder / SIGNATURE_FILE}: family")
-            fitted = family.load(folder, signature)
             facts = {name: described[name] for name in ("params", "metric", "score", "test_score")}
+            fitted = family.load(folder, signature)
+            _check_fit(fitted, signature)
             return cls(signature, family.name, fitted, **facts)
         except FileNotFoundError as error:
             raise JobError(f"{folder} holds no model: {Path(str(error.filename)).name} is missing") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder} holds no usable model: {error}") from None
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else error
+            raise DataError(f"{folder} holds no usable model: {what}") from None
+
+
+def _check_fit(fitted: Fitted, signature: Signature) -> None:
+    """Refuse a signature that is not the model's own, by what the model gives for one blank row of it."""
+    is_numbers = signature.task == "regression"
+    if not is_numbers and len(set(signature.classes)) < max(2, len(signature.classes)):
+        raise ValueError(f"signature: classes: expected at least two, each once, found {signature.classes}")
+    try:
+        row = blank(signature.columns)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            given = np.shape(fitted.predict(row) if is_numbers else fitted.predict_proba(row))
+    except Exception as error:  # noqa: BLE001  whatever a model raises over columns that are not its own
+        raise ValueError(f"the model does not take the signature's columns ({Failure.of(error).message})") from None
+    expected = (1,) if is_numbers else (1, len(signature.classes))
+    if given != expected:
+        raise ValueError(f"the model gives {given} for a row, and its signature says {expected}")
 
 
 def check_is_there(folder: str, key: str) -> None:
@@ -355,23 +379,36 @@ def _compared(model: Model, data: LoadedData, metric: str) -> TestAnswers:
 
 
 def _as_arrow(table: Any) -> pa.Table:
+    """Return as one Arrow table what anybody may hold: Arrow's own, pandas, what speaks Arrow, columns by name."""
     if isinstance(table, pa.Table):
         return table
     try:
-        return pa.table(table) if not hasattr(table, "iloc") else pa.Table.from_pandas(table, preserve_index=False)
-    except (TypeError, ValueError, pa.ArrowInvalid):
-        raise DataError(f"expected an Arrow table or a pandas frame, found {type(table).__name__}") from None
+        if hasattr(table, "iloc"):
+            return pa.Table.from_pandas(table, preserve_index=False)
+        if isinstance(table, pa.RecordBatch):
+            return pa.Table.from_batches([table])
+        if isinstance(table, Mapping) or hasattr(table, "__arrow_c_stream__"):
+            return pa.table(table)
+    except (TypeError, ValueError, pa.ArrowInvalid) as error:
+        raise DataError(f"the {type(table).__name__} cannot be read as a table: {error}") from None
+    way = "; collect() it first" if hasattr(table, "collect") else ""
+    raise DataError(f"expected an Arrow, pandas or polars table, found {type(table).__name__}{way}")
 
 
 def saved_trial(folder: Path) -> str | None:
     """Return the trial that the model at `folder` was refitted from, or None where there is no whole model."""
     try:
-        described = json.loads((folder / SIGNATURE_FILE).read_text(encoding="utf-8"))
-        trial: str = described["trial"]
-        is_whole = all((folder / name).exists() for name in described["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        trial: str = sealed.unsealed(folder)["trial"]
+    except (OrchestratorError, OSError, KeyError):
         return None
-    return trial if is_whole else None
+    return trial
+
+
+def sample_of(data: TrainingSet, signature: Signature) -> pa.Table:
+    """Return some training rows, features alone, that exports are checked on; the same ones for the same job."""
+    n_rows = len(data.target)
+    chosen = np.random.default_rng(data.seed).permutation(n_rows)[:SAMPLE_ROWS]
+    return decode(data.features.take(np.sort(chosen)), signature.columns)
 
 
 def save(
@@ -381,6 +418,7 @@ def save(
     facts: Mapping[str, Any],
     card: str,
     profile: Profile | None = None,
+    sample: pa.Table | None = None,
 ) -> None:
     """Write a run's `best/`: the model, its signature with `facts`, and its card.
 
@@ -391,12 +429,12 @@ def save(
         facts: trial, family, params, epochs, metric, score and test_score.
         card: The model card, Markdown.
         profile: How the training rows are spread, for whoever asks whether others have drifted from them.
+        sample: Rows that exports are checked on. It is no part of the model, and may be deleted.
     """
     folder.mkdir(exist_ok=True)
-    described = {"signature": signature.to_dict(), "files": sorted(files), **facts}
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    (folder / SIGNATURE_FILE).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    sealed.seal(folder, files, {"signature": signature.to_dict(), **facts})
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
     if profile is not None:
         (folder / PROFILE_FILE).write_text(json.dumps(profile.to_dict()) + "\n", encoding="utf-8")
+    if sample is not None:
+        pq.write_table(sample, folder / SAMPLE_FILE, compression="zstd")
