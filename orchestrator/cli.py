@@ -188,6 +188,11 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-rows", type=_positive, metavar="N", help="rows in a worker's memory; as many as take 64 MiB by default"
     )
     _where_options(predict)
+    export = verb("export", _export, "write a run's model as a folder, an ONNX file or a TensorFlow SavedModel")
+    export.add_argument("run", metavar="RUN", help="a run, its name, URI or `latest`, or the folder or URI of a model")
+    export.add_argument("--format", required=True, choices=("native", "onnx", "savedmodel"), help="what to write")
+    export.add_argument("--out", required=True, metavar="PATH", help="where to; it must not exist, NAME.onnx for onnx")
+    export.add_argument("--sample", metavar="FILE", help="rows to check it on; those that the run kept by default")
     verb("schema", _schema, "print the JSON Schema of a job file")
     return parser
 
@@ -502,6 +507,19 @@ def _drift_table(done: Predicted) -> str:
         lines.append((name, one.measure, *numbers, *nulls, "drifted" if one.exceeds(done.drift_limit) else ""))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(text.ljust(n) for text, n in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _export(options: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU rounds by more than exports may differ
+    from orchestrator import rundir
+    from orchestrator.results.export import export
+
+    done = export(rundir.model_of(options.run), options.format, options.out, options.sample)
+    left_out = f"; {done.n_open} more, whose neighbours tie, were left out" if done.n_open else ""
+    _say(f"checked on {done.n_rows} rows: it differs from the model by at most {done.difference:.1g}{left_out}")
+    print(f"{options.format}: {done.path}")
+    return 0
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -250,8 +250,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(manifest, dict):
             raise ValueError("it has no keys")
-        _check_version(path / MANIFEST, manifest)
-        for key in ("state", "data", "dummy", "timings", "test"):
+        if "schema_version" in manifest:
+            _check_version(path / MANIFEST, manifest)
+        for key in ("schema_version", "state", "data", "dummy", "timings", "test"):
             if key not in manifest:
                 raise ValueError(f"it has no {key!r}")
     except FileNotFoundError:
@@ -264,10 +265,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
     found = manifest.get("schema_version")
     if found != SCHEMA_VERSION or isinstance(found, bool):
-        what = "none" if found is None else shown(found)
+        made_by = shown(manifest.get("orchestrator"))
         raise JobError(
-            f"{path}: schema_version: found {what}, expected {SCHEMA_VERSION}; use the version of orchestrator that "
-            f"made the run, {shown(manifest.get('orchestrator'))} (this is {__version__}), or start a new run"
+            f"{path}: schema_version: found {shown(found)}, expected {SCHEMA_VERSION}; use the version of orchestrator "
+            f"that made the run, {made_by} (this is {__version__}), or start a new run"
         )
 
 

@@ -24,8 +24,9 @@ from orchestrator.execution.address import cluster_address
 from orchestrator.families.base import Engine, Failure
 from orchestrator.job import Resources
 from orchestrator.objects import below, is_uri, reason
+from orchestrator.results import sealed
 from orchestrator.results.destination import Destination
-from orchestrator.results.model import CARD_FILE, PROFILE_FILE, SIGNATURE_FILE
+from orchestrator.results.model import CARD_FILE, PROFILE_FILE
 from orchestrator.results.parts import Parts
 from orchestrator.results.predict import (
     UNFIT,
@@ -38,6 +39,7 @@ from orchestrator.results.predict import (
     output_schema,
     writer_options,
 )
+from orchestrator.results.sealed import SIGNATURE_FILE
 from orchestrator.runs import stored_job
 from orchestrator.session import ExecutorName, StopSignals, closing, executor_of
 
@@ -232,7 +234,8 @@ def _source(run: str) -> _Source:
         if uri is not None:
             folder = remote.folder(below(uri, rundir.BEST))
     try:
-        described = json.loads((folder / SIGNATURE_FILE).read_text(encoding="utf-8"))
+        (folder / SIGNATURE_FILE).stat()
+        described = sealed.unsealed(folder)
         signature = Signature.from_dict(described["signature"])
         engine = families.find(described["family"], f"{folder / SIGNATURE_FILE}: family").engine
         found = (path for path in sorted(folder.iterdir()) if path.is_file() and path.name != CARD_FILE)

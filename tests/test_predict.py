@@ -24,7 +24,7 @@ import orchestrator
 from orchestrator import Data, Job, Model, RunError, Search
 from orchestrator.cli import entry
 from orchestrator.data import stream
-from orchestrator.results import destination, parts
+from orchestrator.results import destination, parts, sealed
 from orchestrator.results.destination import DRIFT, MANIFEST
 
 FAILED, JOB, DATA, INTERRUPTED = 1, 2, 3, 130
@@ -290,8 +290,9 @@ def test_a_directory_of_something_else_is_refused_and_left_as_it_is(predict, run
     assert predict("in.parquet", "out")[0] == 0
     before = {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
     other = shutil.copytree(run, folder / "other")
-    described = json.loads((other / "best" / "signature.json").read_text())
-    (other / "best" / "signature.json").write_text(json.dumps({**described, "score": 0.5}))
+    described = sealed.unsealed(other / "best")
+    contents = {name: (other / "best" / name).read_bytes() for name in described.pop("files")}
+    sealed.seal(other / "best", contents, {**described, "score": 0.5})
     refused(
         predict("in.parquet", "out", of=other), JOB, "--out", "holds predictions of another model", "choose another"
     )

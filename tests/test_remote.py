@@ -27,7 +27,7 @@ from orchestrator.objects import Objects
 FILES = {"job.yaml", "manifest.json", "log.jsonl", "trials.parquet", "writer.json"}
 FILES |= {"leaderboard.parquet", "leaderboard.csv", "leaderboard.md", "study/knn.journal"}
 FILES |= {"oof/rows.parquet", "oof/trials.parquet", "oof/knn/part-00000.parquet", "test.parquet", "statistics.json"}
-FILES |= {"best/README.md", "best/model.skops", "best/profile.json", "best/signature.json"}
+FILES |= {f"best/{name}" for name in ("README.md", "model.skops", "profile.json", "sample.parquet", "signature.json")}
 
 
 class Server:
@@ -399,6 +399,21 @@ def test_a_job_that_was_widened_goes_before_the_records_made_under_it(store, mak
     i = next(i for i, name in enumerate(sent) if name.startswith("ledger/"))
     assert [name for name in sent[:i] if not name.startswith("oof/")][-2:] == ["manifest.json", "job.yaml"]
     assert yaml.safe_load(contents(store)["job.yaml"])["searches"][0]["space"]["n_neighbors"]["high"] == 8
+
+
+def test_a_model_at_a_uri_is_exported(store, cli, make_job, folder, monkeypatch):
+    before = cli("run", make_job(), "--out", f"{store}/runs/one")
+    assert before.code == 0, before.err
+    monkeypatch.setenv("ORCHESTRATOR_HOME", store)
+    for number, run in enumerate((f"{store}/runs/one", f"{store}/runs/one/best", "one", "latest")):
+        done = cli("export", run, "--format", "native", "--out", f"shipped-{number}")
+        assert done.code == 0, done.err
+        assert Model.load(folder / f"shipped-{number}").family == "knn"
+    put(f"{store}/runs/two", "job.yaml", b"")
+    put(f"{store}/runs/two", "manifest.json", Objects.at(f"{store}/runs/one", "test").read("manifest.json"))
+    put(f"{store}/runs/two", "ledger/records-0000000000000000.jsonl", b"")
+    refused = cli("export", f"{store}/runs/two", "--format", "native", "--out", "none")
+    assert (refused.code, f"{store}/runs/two has no model yet; go on with" in refused.err) == (2, True), refused.err
 
 
 def test_files_that_are_gone_here_go_there(store, cli, make_job):

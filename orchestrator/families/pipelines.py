@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier, is_regressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import Pipeline
 
 from orchestrator.data.encode import Features, Task
+from orchestrator.families import archives
+from orchestrator.families.graph import neighbours, preparation
+from orchestrator.families.graph.base import Graph, NoConverter, Tensor, TracedFeatures
 
 FILE = "model.skops"
 _AS_GOOD_AS_EQUAL = 1e-9
@@ -41,6 +45,25 @@ class _FittedPipeline(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         """Return class probabilities, shape (rows, classes)."""
         probabilities: np.ndarray[Any, Any] = self.pipeline.predict_proba(X.flat())
         return probabilities
+
+    def traced(self, graph: Graph, features: TracedFeatures) -> Tensor:
+        """Return probabilities, shape (rows, classes), or numbers, shape (rows, 1), as operations of a graph.
+
+        Raises:
+            NoConverter: A part of the pipeline has none.
+        """
+        *steps, (_, model) = self.pipeline.steps
+        x = features.flat(graph)
+        for _, step in steps:
+            x = preparation.transformed(graph, step, x)
+        if not isinstance(model, KNeighborsClassifier | KNeighborsRegressor):
+            raise NoConverter(f"no converter for {type(model).__name__}")
+        return neighbours.predicted(graph, model, x)
+
+    def left_open(self, X: Features) -> np.ndarray[Any, Any]:
+        """Tell of which rows scikit-learn leaves the prediction open, since neighbours are equally far; (rows,)."""
+        is_open: np.ndarray[Any, Any] = neighbours.left_open(self.pipeline[-1], self.pipeline[:-1].transform(X.flat()))
+        return is_open
 
     def files(self) -> Mapping[str, bytes]:
         """Return the pipeline in one file."""
@@ -88,10 +111,14 @@ def load(folder: Path, task: Task) -> FittedClassifier | FittedRegressor:
     """Load what `files` gave. Nothing in the file is run: only scikit-learn's and numpy's own types are made.
 
     Raises:
-        ValueError: The file is damaged, or holds types that are not known to be harmless.
+        ValueError: The file is damaged, holds types that are not known to be harmless, or no pipeline for the task.
         FileNotFoundError: It is missing.
     """
-    return fitted(loads((folder / FILE).read_bytes(), FILE), task)
+    pipeline = loads((folder / FILE).read_bytes(), FILE)
+    is_expected = is_classifier if task == "classification" else is_regressor
+    if not isinstance(pipeline, Pipeline) or not is_expected(pipeline):
+        raise ValueError(f"{FILE} holds {type(pipeline).__name__}; expected a pipeline for {task}")
+    return fitted(pipeline, task)
 
 
 def dumps(value: Any) -> bytes:
@@ -110,6 +137,7 @@ def loads(content: bytes, name: str) -> Any:
     """
     import skops.io
 
+    archives.members(content, name)
     try:
         unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - HARMLESS)
         value = None if unknown else skops.io.loads(content, trusted=sorted(HARMLESS))

@@ -24,7 +24,7 @@ def seal(folder: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> 
     for name, content in files.items():
         (folder / name).write_bytes(content)
     hashes = {name: _hash(files[name]) for name in sorted(files)}
-    described = {"schema_version": SCHEMA_VERSION, **facts, "files": hashes}
+    described = {**facts, "schema_version": SCHEMA_VERSION, "files": hashes}
     text = json.dumps({**described, "hash": _hash(_canonical(described))}, indent=2, ensure_ascii=False) + "\n"
     (folder / SIGNATURE_FILE).write_text(text, encoding="utf-8")
 

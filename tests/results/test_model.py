@@ -259,7 +259,7 @@ def test_files_outside_of_the_folder_are_not_looked_at(copy, tmp_path):
 def test_a_run_of_another_version_of_the_format_is_refused(result, tmp_path):
     run = Path(shutil.copytree(result.path, tmp_path / "run"))
     manifest = json.loads((run / "manifest.json").read_text())
-    for version, said in ((None, "found none"), (2, "found 2"), (True, "found True")):
+    for version, said in ((None, "found null"), (2, "found 2"), (True, "found True")):
         (run / "manifest.json").write_text(json.dumps({**manifest, "schema_version": version}))
         with pytest.raises(JobError, match=f"schema_version: {said}, expected 1; use the version of orchestrator"):
             orchestrator.resume(run, executor="inline")

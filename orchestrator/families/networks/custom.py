@@ -16,6 +16,7 @@ from orchestrator.errors import JobError
 from orchestrator.families.attached import written
 from orchestrator.families.base import Shape
 from orchestrator.families.code import BUILD, function_of
+from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.family import NetworkFamily, Preparation
 from orchestrator.families.networks.mlp import CODES, MLP, NUMBERS
@@ -32,9 +33,19 @@ class MixedPreparation(Preparation):
     def __init__(self, table: Preparation | None, arrays: Sequence[str]) -> None:
         self.table, self.arrays = table, tuple(arrays)
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """The columns that it reads."""
+        return [*(self.table.reads if self.table else ()), *self.arrays]
+
     def transform(self, features: Features) -> dict[str, np.ndarray[Any, Any]]:
         """Return `numbers` and `codes`, as far as there are such columns, and the arrays."""
         found = {} if self.table is None else self.table.transform(features)
+        return {**found, **{name: features.arrays[name] for name in self.arrays}}
+
+    def traced(self, graph: Graph, features: TracedFeatures) -> dict[str, Tensor]:
+        """Return the same as operations of a graph."""
+        found = {} if self.table is None else self.table.traced(graph, features)
         return {**found, **{name: features.arrays[name] for name in self.arrays}}
 
     def files(self) -> Mapping[str, bytes]:

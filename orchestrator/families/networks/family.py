@@ -16,6 +16,7 @@ from orchestrator.data.encode import Column, Features, Kind
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.base import Engine, Fitted, Shape
+from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.parameters import Parameter
 from orchestrator.families.networks.plan import MOST_FUSED, MOST_IN_TURN, NetworkPlan
@@ -29,9 +30,18 @@ SGD: Conditions = {"momentum": ("optimizer", frozenset({"sgd"}))}
 class Preparation(ABC):
     """What turns encoded rows into a network's inputs, fitted on the rows of one fold."""
 
+    @property
+    @abstractmethod
+    def reads(self) -> Sequence[str]:
+        """The columns that it reads."""
+
     @abstractmethod
     def transform(self, features: Features) -> dict[str, np.ndarray[Any, Any]]:
         """Return the inputs by name, rows along axis 0."""
+
+    @abstractmethod
+    def traced(self, graph: Graph, features: TracedFeatures) -> dict[str, Tensor]:
+        """Return the same as operations of a graph."""
 
     @abstractmethod
     def files(self) -> Mapping[str, bytes]:

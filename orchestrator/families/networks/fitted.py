@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,8 @@ from orchestrator.data.encode import Features
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import RunError
 from orchestrator.families.base import Fitted, Shape
+from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures, places
+from orchestrator.families.networks import keras_file
 from orchestrator.families.networks.compute import on_this_device
 from orchestrator.families.networks.plan import standardised
 from orchestrator.families.networks.program import program_of
@@ -61,6 +62,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             chunks.append(np.asarray(self._program(padded)[: len(rows[0])], np.float64))
         return np.concatenate(chunks)
 
+    def _traced_outputs(self, graph: Graph, features: TracedFeatures) -> Tensor:
+        prepared = self.preparation.traced(graph, features)
+        return graph.cast(graph.network(self.model, [prepared[name] for name in self.inputs]), "float64")
+
     def files(self) -> Mapping[str, bytes]:
         """Return the Keras model, its preparation and its configuration as files."""
         with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +101,13 @@ class NetworkClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         normalised: Array = given / given.sum(axis=1, keepdims=True)
         return normalised
 
+    def traced(self, graph: Graph, features: TracedFeatures) -> Tensor:
+        """Return class probabilities, shape (rows, classes), as operations of a graph."""
+        given = self._traced_outputs(graph, features)
+        if int(self.model.output_shape[-1]) == 1:
+            return graph.joined([graph.apply("Sub", graph.constant(1.0), given), given], 1)
+        return graph.apply("Div", given, graph.total(given, 1))
+
     def predict(self, X: Features) -> Array:
         """Return class codes, shape (rows,)."""
         return self.predict_both(X)[0]
@@ -112,6 +124,10 @@ class NetworkRegressor(RegressorMixin, _Network):  # type: ignore[misc]
     def predict(self, X: Features) -> Array:
         """Return numbers, shape (rows,)."""
         return self._outputs(X)[:, 0]
+
+    def traced(self, graph: Graph, features: TracedFeatures) -> Tensor:
+        """Return numbers, shape (rows, 1), as operations of a graph."""
+        return graph.taken(self._traced_outputs(graph, features), graph.constant(places([0])), 1)
 
 
 def fit_all(family: NetworkFamily, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
@@ -162,11 +178,9 @@ def load(family: NetworkFamily, folder: Path, signature: encode.Signature) -> Fi
         FileNotFoundError: A file is missing.
     """
     described = json.loads((folder / PARAMS_FILE).read_text(encoding="utf-8"))
-    if not (folder / MODEL_FILE).exists():
-        raise FileNotFoundError(2, "missing", str(folder / MODEL_FILE))
-    try:
-        model = keras.models.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError) as error:
-        raise ValueError(f"{MODEL_FILE} cannot be read ({type(error).__name__})") from None
+    model, preparation = keras_file.load(folder / MODEL_FILE), family.load_preparation(folder)
+    named = tuple(c.name for c in signature.columns if c.kind in family.kinds)
+    if sorted(preparation.reads) != sorted(named):
+        raise ValueError(f"the preparation reads {sorted(preparation.reads)}, and the signature has {sorted(named)}")
     kind = NetworkRegressor if signature.task == "regression" else NetworkClassifier
-    return kind(model, family.load_preparation(folder), described["params"], tuple(described["inputs"]))
+    return kind(model, preparation, described["params"], tuple(described["inputs"]))

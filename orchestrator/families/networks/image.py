@@ -14,6 +14,7 @@ from orchestrator.data.encode import Column, Features, Kind, excluding
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.base import Shape
+from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.family import SGD, NetworkFamily, Preparation
 from orchestrator.families.networks.parameters import Choice, Number, Parameter
@@ -44,6 +45,11 @@ class PixelPreparation(Preparation):
     def __init__(self, column: str, shape: ImageShape, exponent: int) -> None:
         self.column, self.shape, self.exponent = column, shape, exponent
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """The columns that it reads."""
+        return [self.column]
+
     def transform(self, features: Features) -> dict[str, np.ndarray[Any, Any]]:
         """Return `pixels`, shape (rows, height, width, channels): uint8 or float32; no copy where nothing changes."""
         found = features.arrays[self.column].reshape(-1, *self.shape)
@@ -52,6 +58,17 @@ class PixelPreparation(Preparation):
         if found.dtype != np.uint8:
             return {PIXELS: np.ldexp(found, self.exponent)}
         return {PIXELS: np.minimum(found, 255 >> self.exponent) << self.exponent}
+
+    def traced(self, graph: Graph, features: TracedFeatures) -> dict[str, Tensor]:
+        """Return the same as operations of a graph."""
+        x, is_bytes = features.arrays[self.column], features.columns[0].holds_bytes
+        x = graph.reshaped(x, [-1, *self.shape])
+        if not self.exponent:
+            return {PIXELS: x}
+        if not is_bytes:
+            return {PIXELS: graph.apply("Mul", x, graph.constant(np.float32(2.0**self.exponent)))}
+        darker = graph.apply("Min", graph.cast(x, "int32"), graph.constant(np.int32(255 >> self.exponent)))
+        return {PIXELS: graph.cast(graph.apply("Mul", darker, graph.constant(np.int32(2**self.exponent))), "uint8")}
 
     def files(self) -> Mapping[str, bytes]:
         """Return what it is as JSON."""

@@ -22,6 +22,8 @@ from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import SCALERS, scaler_of
 from orchestrator.families import pipelines
 from orchestrator.families.base import Shape
+from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures, places
+from orchestrator.families.graph.preparation import transformed
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.family import SGD, NetworkFamily, Preparation
 from orchestrator.families.networks.parameters import Choice, Number, Parameter
@@ -47,6 +49,11 @@ class TablePreparation(Preparation):
     def __init__(self, numbers: Any | None, columns: Sequence[Column]) -> None:
         self.numbers, self.columns = numbers, tuple(columns)
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """The columns that it reads."""
+        return [column.name for column in self.columns]
+
     def transform(self, features: Features) -> dict[str, np.ndarray[Any, Any]]:
         """Return `numbers` (rows, n) float32 and `codes` (rows, categories) int32."""
         found: dict[str, np.ndarray[Any, Any]] = {}
@@ -58,6 +65,25 @@ class TablePreparation(Preparation):
             starts = np.cumsum([0, *(len(c.categories) + 2 for c in categories)])[:-1]
             found[CODES] = (features.matrix[:, places] + 2 + starts).astype(np.int32)  # unseen is -2, missing -1
         return found
+
+    def traced(self, graph: Graph, features: TracedFeatures) -> dict[str, Tensor]:
+        """Return the same as operations of a graph."""
+        found: dict[str, Tensor] = {}
+        if self.numbers is not None:
+            numbers = graph.cast(transformed(graph, self.numbers, self._traced_numbers(graph, features)), "float32")
+            found[NUMBERS] = numbers
+        at = [i for i, c in enumerate(_scalars(self.columns)) if c.kind == "category"]
+        if at:
+            codes = graph.taken(features.matrix, graph.constant(places(at)), 1)
+            starts = np.cumsum([2, *(len(c.categories) + 2 for c in self.columns if c.kind == "category")])[:-1]
+            found[CODES] = graph.cast(graph.apply("Add", codes, graph.constant(starts.astype(np.float64))), "int32")
+        return found
+
+    def _traced_numbers(self, graph: Graph, features: TracedFeatures) -> Tensor:
+        at = [i for i, c in enumerate(_scalars(self.columns)) if c.kind != "category"]
+        parts = [graph.taken(features.matrix, graph.constant(places(at)), 1)] if at else []
+        parts += [graph.cast(features.arrays[c.name], "float64") for c in self.columns if c.kind == "vector"]
+        return parts[0] if len(parts) == 1 else graph.joined(parts, 1)
 
     def files(self) -> Mapping[str, bytes]:
         """Return the transformer in one file."""

@@ -17,6 +17,7 @@ from orchestrator.data.encode import Column, Features, Kind
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.base import Shape
+from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures
 from orchestrator.families.networks import parameters
 from orchestrator.families.networks.family import SGD, NetworkFamily, Preparation
 from orchestrator.families.networks.parameters import Choice, Flag, Number, Parameter
@@ -42,6 +43,11 @@ class StepPreparation(Preparation):
         self.column, self.length = column, length
         self.center, self.scale = np.asarray(center, np.float32), np.asarray(scale, np.float32)
 
+    @property
+    def reads(self) -> collections.abc.Sequence[str]:
+        """The columns that it reads."""
+        return [self.column]
+
     def transform(self, features: Features) -> dict[str, np.ndarray[Any, Any]]:
         """Return `steps` (rows, length, channels) float32."""
         values, lengths = steps_of(features.arrays[self.column], len(self.center))
@@ -51,6 +57,14 @@ class StepPreparation(Preparation):
         padded = np.zeros((len(lengths), self.length, len(self.center)), np.float32)
         padded[is_step] = (values[(starts[:, np.newaxis] + offsets)[is_step]] - self.center) / self.scale
         return {STEPS: padded}
+
+    def traced(self, graph: Graph, features: TracedFeatures) -> dict[str, Tensor]:
+        """Return the same as operations of a graph, where nan is no step."""
+        x, channels = graph.cast(features.arrays[self.column], "float32"), len(self.center)
+        padded = graph.reshaped(graph.of_length(x, self.length, np.nan), [-1, self.length, channels])
+        scaled = graph.apply("Sub", padded, graph.constant(self.center))
+        scaled = graph.apply("Div", scaled, graph.constant(self.scale))
+        return {STEPS: graph.apply("Where", graph.apply("IsNaN", scaled), graph.constant(np.float32(0)), scaled)}
 
     def files(self) -> Mapping[str, bytes]:
         """Return settings and scaling in one file."""

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from orchestrator.data.encode import Features
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import JobError
+from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures
 from orchestrator.families.networks.family import Preparation
 
 PUNCTUATION = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
@@ -127,6 +128,11 @@ class WordPreparation(Preparation):
         self.columns, self.vocabulary, self.length, self.truncate = tuple(columns), vocabulary, length, truncate
         self.seen, self.vectors = seen, vectors
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """The columns that it reads."""
+        return self.columns
+
     def transform(self, features: Features) -> dict[str, np.ndarray[Any, Any]]:
         """Return `words` (rows, length) int32."""
         if self.seen is not None and self.seen[0] is features:
@@ -136,6 +142,15 @@ class WordPreparation(Preparation):
         places = pc.fill_null(pc.index_in(texts.known, self.vocabulary), -1).to_numpy(zero_copy_only=False)
         ids = np.where(places < 0, 1, places + N_SPECIAL).astype(np.int32)
         return {WORDS: self._padded(texts, ids)}
+
+    def traced(self, graph: Graph, features: TracedFeatures) -> dict[str, Tensor]:
+        """Return the same as operations of a graph.
+
+        Raises:
+            NoConverter: Its format has none for text.
+        """
+        texts = [features.arrays[name] for name in self.columns]
+        return {WORDS: graph.word_ids(texts, self.vocabulary.to_pylist(), self.length, self.truncate)}
 
     def _padded(self, texts: Texts, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         lengths = np.minimum(np.diff(texts.starts), self.length)

@@ -1,0 +1,1 @@
+"""Fitted models, preparation included, as graphs of operations: written once, exported in two formats."""
