@@ -1,0 +1,204 @@
+"""The searches as drawings: what mattered, how they went, and how scores lie over each hyperparameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from orchestrator.results.report.parts import Figure, Section, number, sampled
+from orchestrator.results.report.run import Run
+from orchestrator.results.report.study import FEWEST, importances
+from orchestrator.results.report.svg import GOLDEN, Plot, Scale, drawn, tip
+from orchestrator.space import Dimension, Range, dimensions
+
+MOST_DOTS, BEST_DOTS = 400, 100
+"""Trials in a drawing: the best ones, and every so many of the others by rank."""
+MOST_LINES, BEST_LINES = 300, 60
+MOST_SLICES = 8
+MOST_AXES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A search's completed trials by rank, and its hyperparameters that vary, the most important first."""
+
+    name: str
+    rows: Sequence[Mapping[str, Any]]
+    space: Mapping[str, Dimension]
+    importance: Mapping[str, float]
+    varied: Sequence[str]
+
+
+def section(run: Run) -> Section:
+    """Return what the searches' results say of their hyperparameters."""
+    figures: list[Figure] = []
+    sentences: list[str] = []
+    for spec in run.job.searches:
+        rows = [r for r in run.trials if r["search"] == spec.name and r["state"] == "completed"]
+        if not rows:
+            sentences.append(f"{spec.name}: no trial completed.")
+            continue
+        one = _described(str(spec.name), rows, dimensions(spec.space or {}))
+        many = len(run.job.searches) > 1
+        sentences.append(_sentence(one))
+        if one.importance:
+            figures.append(_importance(one, many))
+        figures.append(_history(run, one, many))
+        figures += [_slice(run, one, name, many) for name in one.varied[:MOST_SLICES]]
+        if len(one.varied) > 1:
+            figures.append(_parallel(run, one, many))
+    return Section("hyperparameters", "Hyperparameters", sentences, figures)
+
+
+def _described(name: str, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Dimension]) -> _Search:
+    found = importances(space, [(row["params"], row["score"]) for row in rows])
+    varied = [n for n in space if len({repr(r["params"].get(n)) for r in rows}) > 1]
+    return _Search(name, rows, space, found, sorted(varied, key=lambda n: -found.get(n, 0.0)))
+
+
+def _sentence(one: _Search) -> str:
+    if not one.importance:
+        few = f"fewer than {FEWEST} trials completed" if len(one.rows) < FEWEST else "scores or values do not vary"
+        return f"{one.name}: importances are left out, since {few}."
+    name, share = next(iter(one.importance.items()))
+    others = [n for n in one.varied if n not in one.importance]
+    aside = f" Parameters that only some trials have are not weighed: {', '.join(others)}." if others else ""
+    return (
+        f"{one.name}: what best tells its best tenth of trials from the others is {name}, with {share:.0%} of the "
+        f"importance.{aside}"
+    )
+
+
+def _titled(title: str, one: _Search, many: bool) -> str:
+    return f"{one.name}: {title[0].lower()}{title[1:]}" if many else title
+
+
+def _importance(one: _Search, many: bool) -> Figure:
+    names = tuple(one.importance)
+    plot = Plot(
+        Scale(0.0, max(one.importance.values()) * 1.12 or 1.0),
+        Scale(names=names),
+        x_title="share of importance",
+        height=60 + 26 * len(names),
+    )
+    for name, share in one.importance.items():
+        plot.bar(share, name, told=f"{name}: {share:.1%}")
+        plot.text(plot.px(share) + 5, plot.py(name) + 4, f"{share:.0%}")
+    caption = "What tells the best tenth of trials from all, by PED-ANOVA (Optuna)."
+    return Figure(_titled("What mattered", one, many), plot.svg("Importance of hyperparameters"), caption)
+
+
+def _score_scale(run: Run, rows: Sequence[Mapping[str, Any]]) -> tuple[Scale, int]:
+    """Return a scale of scores that far outliers do not squeeze, and how many lie beyond it."""
+    values = np.array([run.plain(row["score"]) for row in rows], dtype=np.float64)
+    best, typical = (values[0], np.quantile(values, 0.5))
+    worst = values.min() if values[0] >= typical else values.max()
+    bound = typical - 2.5 * (best - typical) or worst
+    end = max(worst, bound) if best >= typical else min(worst, bound)
+    beyond = int((values < end).sum() if best >= typical else (values > end).sum())
+    return Scale.over([float(best), float(end)]), beyond
+
+
+def _history(run: Run, one: _Search, many: bool) -> Figure:
+    scale, beyond = _score_scale(run, one.rows)
+    by_number = sorted(one.rows, key=_number_of)
+    numbers = [_number_of(row) for row in by_number]
+    plot = Plot(Scale.over(numbers), scale, x_title="trial, in the order proposed", y_title=run.metric_name)
+    chosen = set(sampled(len(one.rows), MOST_DOTS, BEST_DOTS))
+    shown = [row for i, row in enumerate(one.rows) if i in chosen]
+    plot.points(
+        [_number_of(row) for row in shown], [run.plain(row["score"]) for row in shown], _tips(run, shown), "faint", 2.5
+    )
+    best = np.maximum.accumulate([row["score"] for row in by_number])
+    steps = [0, *(i for i in range(1, len(best)) if best[i] > best[i - 1]), len(best) - 1]
+    xs = [x for a, b in zip(steps, steps[1:], strict=False) for x in (numbers[a], numbers[b])] or numbers
+    ys = [run.plain(float(best[a])) for a in steps[:-1] for _ in range(2)] or [run.plain(float(best[0]))]
+    plot.line(xs, ys, "c0", "best so far")
+    caption = " ".join(["Dots are trials, the line is the best so far.", _left_out(len(one.rows), MOST_DOTS), _foot(beyond)])
+    return Figure(_titled("History", one, many), plot.svg("Scores in the order of trials"), caption.strip())
+
+
+def _slice(run: Run, one: _Search, name: str, many: bool) -> Figure:
+    chosen = [one.rows[i] for i in sampled(len(one.rows), MOST_DOTS, BEST_DOTS)]
+    rows = [row for row in reversed(chosen) if name in row["params"]]  # the best are drawn last, above the others
+    scale, beyond = _score_scale(run, one.rows)
+    across, values = _axis(one, name, [row["params"][name] for row in rows])
+    plot = Plot(across, scale, x_title=name, y_title=run.metric_name, width=320, height=230)
+    best = {row["trial"] for row in one.rows[: max(1, len(one.rows) // 10)]}
+    for is_best, kind in ((False, "faint"), (True, "c0")):
+        here = [i for i, row in enumerate(rows) if (row["trial"] in best) == is_best]
+        shown = [rows[i] for i in here]
+        plot.points([values[i] for i in here], [run.plain(r["score"]) for r in shown], _tips(run, shown), kind, 2.5)
+    return Figure(_titled(name, one, many) if many else name, plot.svg(f"Scores over {name}"), _foot(beyond))
+
+
+def _axis(one: _Search, name: str, values: Sequence[Any]) -> tuple[Scale, list[Any]]:
+    """Return a scale for a parameter's values, and the values as it takes them."""
+    dimension = one.space[name]
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if isinstance(dimension, Range) or (len(numbers) == len(values) and len(set(values)) > 6):
+        is_log = isinstance(dimension, Range) and dimension.log
+        return Scale.over([float(v) for v in values], is_log=is_log), [float(v) for v in values]
+    shown = [str(value) for value in values]
+    every = [str(v) for v in dimension] if not isinstance(dimension, Range) else []
+    return Scale(names=tuple(dict.fromkeys([*(v for v in every if v in set(shown)), *shown]))), shown
+
+
+def _parallel(run: Run, one: _Search, many: bool) -> Figure:
+    names = list(one.varied[:MOST_AXES])
+    rows = [r for r in one.rows if all(n in r["params"] for n in names)]
+    chosen = [rows[i] for i in sampled(len(rows), MOST_LINES, BEST_LINES)]
+    axes = [_axis(one, n, [r["params"][n] for r in chosen]) for n in names] if chosen else []
+    scale, _ = _score_scale(run, one.rows)
+    columns = [*axes, (scale, [run.plain(row["score"]) for row in chosen])]
+    width, height, top, foot = 900, 320, 40, 285
+    places = [70 + i * (width - 150) / len(names) for i in range(len(columns))]
+    frame = Plot(Scale(), Scale(), width=width, height=height, is_framed=False)
+    n_best = max(1, len(one.rows) // 10)
+    best = {row["trial"] for row in one.rows[:n_best]}
+    told = _tips(run, chosen)
+    for i in reversed(range(len(chosen))):
+        points = " ".join(
+            f"{x:.0f},{foot - _jittered(axis, values[i], i) * (foot - top):.0f}"
+            for x, (axis, values) in zip(places, columns, strict=True)
+        )
+        kind = "thread c0" if chosen[i]["trial"] in best else "thread faint"
+        from markupsafe import Markup
+
+        frame.marks.append(Markup('<polyline points="{}" class="{}"{}/>').format(points, kind, tip(told[i])))
+    for x, (axis, _), name in zip(places, columns, [*names, run.metric_name], strict=True):
+        frame.box(x - 0.5, top, 1, foot - top, "stem")
+        frame.text(x, 18, name, "title", "middle", 18)
+        for share, label in axis.ticks(4):
+            frame.text(x + 6, foot - share * (foot - top) + 3.5, label, "tick halo", "start", 12)
+    caption = " ".join(
+        [f"A line a trial; the best tenth ({n_best} trials) in colour.", _left_out(len(rows), MOST_LINES, BEST_LINES)]
+        + ([f"The {MOST_AXES} most important of {len(one.varied)} hyperparameters."] if len(one.varied) > MOST_AXES else [])
+    )
+    drawing = drawn(width, height, frame.marks, "Configurations and their scores")
+    return Figure(_titled("Configurations side by side", one, many), drawing, caption.strip(), is_wide=True)
+
+
+def _jittered(axis: Scale, value: Any, i: int) -> float:
+    return axis.at(value) + (0.5 / len(axis.names) * ((i * GOLDEN) % 1 - 0.5) if axis.names else 0.0)
+
+
+def _number_of(row: Mapping[str, Any]) -> int:
+    return int(row["trial"].rpartition("/")[2])
+
+
+def _tips(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"{row['trial']}: {run.metric_name} {number(run.plain(row['score']))}" for row in rows]
+
+
+def _left_out(n: int, limit: int, best: int = BEST_DOTS) -> str:
+    if n <= limit:
+        return ""
+    return f"Drawn are {limit} of {n} trials: the best {best}, and every {(n - best) / (limit - best):.1f}th of the others by rank."
+
+
+def _foot(beyond: int) -> str:
+    return f"{beyond} far worse trials are drawn at the edge." if beyond else ""
