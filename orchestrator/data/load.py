@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from orchestrator.data import checks, encode, parquet, split
 from orchestrator.data import target as targets
 from orchestrator.data.checks import Finding
-from orchestrator.data.columns import check_target
+from orchestrator.data.columns import SCALARS, check_target
 from orchestrator.data.encode import Column, Features, Signature, Task
 from orchestrator.errors import DataError, JobError, did_you_mean, shown
 from orchestrator.job import Data, Test, Validation
@@ -70,7 +70,11 @@ class TestSet:
 
 @dataclass(frozen=True, slots=True)
 class LoadedData:
-    """A dataset, read, split and encoded; the test rows also as they were read, where they are asked for so."""
+    """A dataset, read, split and encoded.
+
+    Of the test rows also the table as it was read, where it is asked for; of the job's sensitive columns, the training
+    rows' own values.
+    """
 
     train: TrainingSet
     test: TestSet | None
@@ -79,6 +83,7 @@ class LoadedData:
     schema: dict[str, str]
     findings: tuple[Finding, ...]
     test_table: pa.Table | None = None
+    sensitive: pa.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,8 @@ def load(
     train = TrainingSet(f"{key}-{metric}-{seed}", features, y, folds, columns, tables.task, metric, seed)
     schema = {c.name: c.type for c in columns} | {data.target: str(target.type)}
     test_table = tables.test.table if keeps_test_table and tables.test is not None else None
-    return LoadedData(train, test, signature, fingerprint, schema, tuple(findings), test_table)
+    sensitive = table.select(data.sensitive) if data.sensitive else None
+    return LoadedData(train, test, signature, fingerprint, schema, tuple(findings), test_table, sensitive)
 
 
 def _target(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int64] | encode.Floats:
@@ -174,8 +180,9 @@ def _read(data: Data, seed: int) -> _Tables:
     for name in features:
         encode.kind_of(name, dataset.schema.field(name).type)
     _check_text(data.text, features, dataset.schema)
+    _check_sensitive(data, dataset.schema)
     check_target(data.target, dataset.schema.field(data.target).type)
-    wanted = [*features, data.target, *(name for name in reserved if name != data.target)]
+    wanted = list(dict.fromkeys([*features, data.target, *reserved, *data.sensitive]))
     table = _with_plain_target(parquet.read(dataset, wanted, data.path), data.target)
     target = table.column(data.target)
     task: Task = targets.infer_task(target) if data.task == "auto" else data.task
@@ -200,6 +207,18 @@ def _check_text(text: Sequence[str], features: Sequence[str], schema: pa.Schema)
             raise JobError(f"data.text: {name!r} is no feature.{did_you_mean(name, features)}")
         if encode.kind_of(name, schema.field(name).type) != "category":
             raise JobError(f"data.text: column {name!r} has type {schema.field(name).type}; expected strings")
+
+
+def _check_sensitive(data: Data, schema: pa.Schema) -> None:
+    for name in data.sensitive:
+        if name not in schema.names:
+            raise JobError(f"data.sensitive: no column {name!r} in the dataset.{did_you_mean(name, schema.names)}")
+        if name == data.target:
+            raise JobError(f"data.sensitive: holds the target {name!r}; expected columns to compare groups by")
+        if encode.kind_of(name, schema.field(name).type, "data.sensitive") not in SCALARS:
+            raise DataError(
+                f"data.sensitive: column {name!r} has type {schema.field(name).type}; expected numbers, booleans or strings"
+            )
 
 
 def _own_file(path: str, schema: pa.Schema, features: list[str], target: str) -> tuple[_Part, list[Finding]]:

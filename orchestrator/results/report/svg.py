@@ -118,11 +118,15 @@ class Plot:
         self, xs: Sequence[Any], ys: Sequence[Any], tips: Sequence[str] = (), kind: str = "c0", size: float = 3.0
     ) -> None:
         """Draw dots, with what is said of each when it is pointed at; spread a little where the axis has names."""
-        dot = Markup('<circle cx="{}" cy="{}" r="{}" class="{}"{}/>')
         spread = 0.6 * (self.width - self.left - self.right) / len(self.x.names) if self.x.names else 0.0
         for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
             place = round(self.px(x) + spread * ((i * GOLDEN) % 1 - 0.5), 1)
-            self.marks.append(dot.format(place, self.py(y), size, f"dot {kind}", tip(tips[i]) if tips else ""))
+            self.dot(place, self.py(y), tips[i] if tips else "", kind, size)
+
+    def dot(self, x: float, y: float, told: str, kind: str = "c0", size: float = 2.5) -> None:
+        """Draw a dot at a place of the drawing."""
+        form = Markup('<circle cx="{}" cy="{}" r="{}" class="{}"{}/>')
+        self.marks.append(form.format(round(x, 1), round(y, 1), size, f"dot {kind}", tip(told)))
 
     def line(self, xs: Sequence[Any], ys: Sequence[Any], kind: str = "c0", told: str = "") -> None:
         """Draw a line through points."""

@@ -1,0 +1,194 @@
+"""What the winner looks at: how much worse it scores once a column is shuffled.
+
+The configuration is fitted on the first fold's training rows and asked about rows that it has not seen, so that what a
+model merely remembers counts for nothing, and the sealed test rows stay sealed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import get_scorer
+
+from orchestrator.data.columns import SCALARS, Column
+from orchestrator.data.encode import Features, Task
+from orchestrator.data.load import TrainingSet
+from orchestrator.families.base import Engine, Family, Fitted, UnitOutput, WorkUnit
+from orchestrator.families.limits import one_thread
+
+REPEATS = 5
+MOST_ROWS, FEWEST_ROWS = 1000, 100
+MOST_PREDICTIONS = 200_000
+"""Predictions of one row each; the rows that are looked at are fewer where there are many columns."""
+MOST_COLUMNS = 200
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What was found of each column, in the order of the features; nothing, and why, where `problem` says so.
+
+    Attributes:
+        columns: The columns' names.
+        importance: How much the score falls, mean over repeats.
+        deviation: Its standard deviation over repeats.
+        score: The score on the rows as they are.
+        n_rows: How many rows that was.
+        problem: Why there is nothing.
+    """
+
+    columns: tuple[str, ...] = ()
+    importance: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    score: float = 0.0
+    n_rows: int = 0
+    problem: str = ""
+
+    def to_json(self) -> str:
+        """Return it as a file's text."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Explained:
+        """Build from what `to_json` returned.
+
+        Raises:
+            ValueError: It is no JSON.
+            TypeError: Keys are unknown.
+        """
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainUnit:
+    """A work unit: fit on the first fold's training rows, look at the rows that it scores; the payload is `Explained`."""
+
+    id: str
+    family: Family
+    params: Mapping[str, Any]
+    epochs: int | None
+    answers: tuple[str, ...] = ()
+    needs: tuple[WorkUnit, ...] = ()
+    cost: float = 0.0
+    keeps_payload: ClassVar[bool] = False
+
+    @property
+    def engine(self) -> Engine:
+        """The kind of process that the family needs."""
+        return self.family.engine
+
+    def halves(self) -> Sequence[WorkUnit]:
+        """Return nothing: it cannot be split."""
+        return ()
+
+    def compute(self, data: TrainingSet, inputs: Sequence[object]) -> UnitOutput:
+        """Fit and look.
+
+        Raises:
+            ValueError: The metric is not defined on these rows.
+        """
+        if len(data.columns) > MOST_COLUMNS:
+            problem = f"the data have {len(data.columns)} columns, more than the {MOST_COLUMNS} that are looked at"
+            return UnitOutput(payload=Explained(problem=problem))
+        fold = data.folds[0]
+        features, target = data.features.take(fold.train), data.target[fold.train]
+        train = dataclasses.replace(data, features=features, target=target, folds=())
+        rows = _sample(fold.valid, len(data.columns), data.seed)
+        with one_thread():
+            model = self.family.fit(dict(self.params), train, self.epochs)
+            asked = asked_by_place(model, data.features.take(rows), data.columns, data.task)
+            return UnitOutput(payload=_explained(asked, data.target[rows], data))
+
+
+def _sample(rows: npt.NDArray[np.int64], n_columns: int, seed: int) -> npt.NDArray[np.int64]:
+    limit = int(np.clip(MOST_PREDICTIONS // (REPEATS * max(1, n_columns)), FEWEST_ROWS, MOST_ROWS))
+    if len(rows) <= limit:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+
+
+def _explained(asked: _Asked, truth: Array, data: TrainingSet) -> Explained:
+    places = asked.places()
+    found = permutation_importance(
+        asked, places, truth, scoring=data.metric, n_repeats=REPEATS, random_state=data.seed
+    )
+    return Explained(
+        tuple(column.name for column in data.columns),
+        tuple(found.importances_mean.tolist()),
+        tuple(found.importances_std.tolist()),
+        float(get_scorer(data.metric)(asked, places, truth)),
+        len(places),
+    )
+
+
+class _Asked(BaseEstimator):  # type: ignore[misc]
+    """A fitted model over a table of places: a cell says which row a column's value is taken from.
+
+    So columns of any kind, texts and images too, can be shuffled and masked as numbers are.
+    """
+
+    def __init__(self, model: Fitted, rows: Features, columns: Sequence[Column]) -> None:
+        self.model = model
+        self.rows = rows
+        self.columns = columns
+
+    def places(self) -> Array:
+        """Return the table of the rows as they are, shape (rows, columns)."""
+        return np.repeat(np.arange(len(self.rows))[:, np.newaxis], len(self.columns), axis=1)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def _features(self, places: Array) -> Features:
+        places = np.asarray(places).astype(np.int64)
+        scalar = [i for i, column in enumerate(self.columns) if column.kind in SCALARS]
+        matrix = self.rows.matrix[places[:, scalar], np.arange(len(scalar))]
+        arrays = {}
+        for i, column in enumerate(self.columns):
+            if column.kind not in SCALARS:
+                only = Features(np.empty((len(self.rows), 0)), {column.name: self.rows.arrays[column.name]})
+                arrays.update(only.take(places[:, i]).arrays)
+        return Features(matrix, arrays)
+
+    def fit(self, X: object, y: object = None) -> _Asked:
+        """Do nothing: the model is fitted."""
+        return self
+
+    def predict(self, X: Array) -> Array:
+        """Return class codes or numbers."""
+        return self.model.predict(self._features(X))
+
+
+class _AskedClassifier(ClassifierMixin, _Asked):  # type: ignore[misc]
+    @property
+    def classes_(self) -> Array:
+        """The class codes."""
+        return np.arange(self.predict_proba(self.places()[:1]).shape[1])
+
+    def predict_proba(self, X: Array) -> Array:
+        """Return class probabilities."""
+        return self.model.predict_proba(self._features(X))
+
+
+class _AskedRegressor(RegressorMixin, _Asked):  # type: ignore[misc]
+    pass
+
+
+def asked_by_place(model: Fitted, rows: Features, columns: Sequence[Column], task: Task) -> Any:
+    """Return an estimator for scikit-learn and SHAP over a table of places, see `_Asked`.
+
+    Args:
+        model: A fitted model.
+        rows: The rows that places are of.
+        columns: What they are.
+        task: classification or regression.
+    """
+    return (_AskedClassifier if task == "classification" else _AskedRegressor)(model, rows, columns)

@@ -1,0 +1,240 @@
+"""Where the winner errs: its confusions and curves for classes, its residuals for numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import (
+    average_precision_score,
+    classification_report,
+    confusion_matrix,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
+
+from orchestrator.results.report.parts import Cell, Figure, Section, Table, cell, number, sampled, shortened
+from orchestrator.results.report.predictions import Array, Predictions
+from orchestrator.results.report.run import Run
+from orchestrator.results.report.svg import Plot, Scale
+
+MOST_CLASSES = 30
+"""Classes of a confusion matrix; the most frequent ones, the rest together."""
+MOST_CURVES = 6
+MOST_POINTS = 1500
+N_BINS = 10
+
+
+def section(run: Run, out_of_fold: Predictions | None, tested: Predictions | None) -> Section:
+    """Return what is drawn of the winner's answers."""
+    title = "Where it errs"
+    main = out_of_fold or tested
+    if main is None:
+        why = "Left out: the run keeps no predictions of the winner (resources.predictions_mb is 0, or the run is older)."
+        return Section("errors", title, absent=why)
+    if run.signature.task == "regression":
+        return Section("errors", title, [_residual_sentence(run, main)], _regression(run, main, tested))
+    with_shares = next((one for one in (out_of_fold, tested) if one is not None and one.probabilities is not None), None)
+    figures = [_confusion(run, main)]
+    sentences = [_confusion_sentence(run, main)]
+    if with_shares is not None:
+        figures += [_roc(run, with_shares), _precision(run, with_shares), _calibration(run, with_shares)]
+    else:
+        sentences.append("Curves are left out: the metric asks for labels, and no probabilities were kept.")
+    return Section("errors", title, sentences, figures, [_by_class(run, main)])
+
+
+def _confusion_sentence(run: Run, one: Predictions) -> str:
+    wrong = one.said != one.truth
+    said = f"Of {one.rows}, {int(wrong.sum()):,} are wrong ({wrong.mean():.1%})."
+    if not wrong.any():
+        return said
+    names = run.class_names
+    pairs, counts = np.unique(np.stack([one.truth[wrong], one.said[wrong]]), axis=1, return_counts=True)
+    worst = int(counts.argmax())
+    truth, told = (shortened(names[int(code)], 40) for code in pairs[:, worst])
+    return f"{said} Most often {truth} is taken for {told} ({int(counts[worst]):,} times)."
+
+
+def _confusion(run: Run, one: Predictions) -> Figure:
+    names, truth, said = _common(run, one)
+    table = confusion_matrix(truth, said, labels=list(range(len(names))))
+    n = len(names)
+    side = max(20.0, min(64.0, 330 / n))
+    keys = tuple(str(i) for i in range(n))
+    plot = Plot(Scale(names=keys), Scale(names=keys), is_framed=False)
+    labels = [shortened(name, 14) for name in names]
+    left = 14 + 6.2 * max(map(len, labels))
+    top = 30.0
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    for i in range(n):
+        y = top + i * side
+        plot.text(left - 6, y + side / 2 + 4, names[i], "tick", "end", 14)
+        plot.text(left + (i + 0.5) * side, top + n * side + 15, names[i], "tick", "middle", max(2, int(side / 6)))
+        for j in range(n):
+            told = f"{names[i]} taken for {names[j]}: {table[i, j]:,} ({shares[i, j]:.1%} of {names[i]})"
+            x = left + j * side
+            plot.box(x, y, side - 1.5, side - 1.5, "bare", told)
+            if table[i, j]:
+                plot.box(x, y, side - 1.5, side - 1.5, "cell", told, 0.08 + 0.92 * float(shares[i, j]))
+            if side >= 24 and table[i, j]:
+                kind = "inside on" if shares[i, j] > 0.5 else "inside"
+                plot.text(x + side / 2 - 1, y + side / 2 + 4, f"{table[i, j]:,}", kind, "middle")
+    plot.text(left + n * side / 2, top + n * side + 34, "said", "title", "middle")
+    plot.text(2, 14, "truth", "title")
+    plot.width, plot.height = round(left + n * side + 8), round(top + n * side + 42)
+    caption = f"Rows are the truth, shades are shares of a row. From {one.rows}."
+    return Figure("Confusion matrix", plot.svg("Confusion matrix"), caption)
+
+
+def _common(run: Run, one: Predictions) -> tuple[list[str], Array, Array]:
+    """Return class names and codes, with the rarest classes put together where there are many."""
+    names = run.class_names
+    if len(names) <= MOST_CLASSES:
+        return names, one.truth, one.said
+    frequent = np.argsort(-np.bincount(one.truth, minlength=len(names)), kind="stable")[: MOST_CLASSES - 1]
+    kept = np.sort(frequent)
+    code = np.full(len(names), len(kept))
+    code[kept] = np.arange(len(kept))
+    return [*(names[i] for i in kept), f"{len(names) - len(kept)} others"], code[one.truth], code[one.said]
+
+
+def _by_class(run: Run, one: Predictions) -> Table:
+    names = run.class_names
+    found = classification_report(
+        one.truth, one.said, labels=list(range(len(names))), output_dict=True, zero_division=0.0
+    )
+    rows = [
+        [
+            Cell(name),
+            cell(int(found[str(code)]["support"])),
+            *(cell(float(found[str(code)][key])) for key in ("precision", "recall", "f1-score")),
+        ]
+        for code, name in enumerate(names)
+    ]
+    return Table(["class", "rows", "precision", "recall", "F1"], rows, "By class", f"From {one.rows}.")
+
+
+def _curves(run: Run, one: Predictions) -> list[tuple[str, Array, Array, str]]:
+    """Return which classes get curves: the second of two, else each against the rest, the most frequent ones."""
+    assert one.probabilities is not None
+    names = run.class_names
+    codes = [1] if len(names) == 2 else list(np.argsort(-np.bincount(one.truth, minlength=len(names)), kind="stable"))
+    found = []
+    for code in codes:
+        is_class = one.truth == code
+        if is_class.any() and not is_class.all() and len(found) < MOST_CURVES:
+            found.append((names[code], is_class, one.probabilities[:, code], f"c{len(found)}"))
+    return found
+
+
+def _told(run: Run, one: Predictions) -> str:
+    names = run.class_names
+    if len(names) == 2:
+        return f"For {shortened(names[1], 40)}. From {one.rows}."
+    some = f", the {MOST_CURVES} most frequent classes" if len(names) > MOST_CURVES else ""
+    return f"Each class against all others{some}. From {one.rows}."
+
+
+def _thinned(*arrays: Array) -> list[Array]:
+    places = np.linspace(0, len(arrays[0]) - 1, min(200, len(arrays[0]))).astype(np.int64)
+    return [array[places] for array in arrays]
+
+
+def _roc(run: Run, one: Predictions) -> Figure:
+    plot = Plot(Scale(), Scale(), x_title="false positive rate", y_title="true positive rate", width=360, height=320)
+    plot.line([0, 1], [0, 1], "rule")
+    lines = []
+    for name, is_class, share, kind in _curves(run, one):
+        false, true, _ = roc_curve(is_class, share)
+        told = f"{name}: area {roc_auc_score(is_class, share):.3f}"
+        plot.line(*_thinned(false, true), kind, told)
+        lines.append((told, kind))
+    _legend(plot, lines, from_foot=True)
+    return Figure("ROC curve", plot.svg("ROC curve"), _told(run, one))
+
+
+def _precision(run: Run, one: Predictions) -> Figure:
+    plot = Plot(Scale(), Scale(), x_title="recall", y_title="precision", width=360, height=320)
+    lines = []
+    for name, is_class, share, kind in _curves(run, one):
+        precision, recall, _ = precision_recall_curve(is_class, share)
+        told = f"{name}: average {average_precision_score(is_class, share):.3f}"
+        plot.line(*_thinned(recall, precision), kind, told)
+        lines.append((told, kind))
+    _legend(plot, lines, from_foot=True)
+    return Figure("Precision and recall", plot.svg("Precision over recall"), _told(run, one))
+
+
+def _calibration(run: Run, one: Predictions) -> Figure:
+    assert one.probabilities is not None
+    two = one.probabilities.shape[1] == 2
+    share = one.probabilities[:, 1] if two else one.probabilities.max(axis=1)
+    hit = one.truth == 1 if two else one.probabilities.argmax(axis=1) == one.truth
+    true, mean = calibration_curve(hit, np.clip(share, 0, 1), n_bins=N_BINS, strategy="uniform")
+    counts = np.histogram(share, bins=np.linspace(0, 1, N_BINS + 1))[0]
+    sizes = counts[counts > 0]
+    x_title = f"probability said of {shortened(run.class_names[1], 20)}" if two else "probability said of the likeliest class"
+    plot = Plot(Scale(), Scale(), x_title=x_title, y_title="how often it was so", width=360, height=320)
+    plot.line([0, 1], [0, 1], "rule")
+    plot.line(mean, true, "c0")
+    tips = [f"said {m:.2f}, was so in {t:.2f} of {n:,} rows" for m, t, n in zip(mean, true, sizes, strict=True)]
+    for m, t, n, told in zip(mean, true, sizes, tips, strict=True):
+        plot.points([m], [t], [told], "c0", 3 + 6 * float(n / sizes.max()) ** 0.5)
+    gap = float(np.average(np.abs(true - mean), weights=sizes))
+    caption = f"On the dashed line, what is said is so. Larger dots are more rows. Mean gap {gap:.3f}. From {one.rows}."
+    return Figure("Calibration", plot.svg("Calibration"), caption)
+
+
+def _legend(plot: Plot, lines: Sequence[tuple[str, str]], *, from_foot: bool) -> None:
+    foot = plot.height - plot.bottom
+    for i, (told, kind) in enumerate(lines):
+        y = foot - 10 - 15 * (len(lines) - 1 - i) if from_foot else plot.top + 12 + 15 * i
+        plot.text(plot.width - plot.right - 4, y, told, f"halo {kind}", "end", 34)
+
+
+def _residual_sentence(run: Run, one: Predictions) -> str:
+    residual = one.truth - one.said
+    return (
+        f"Over {one.rows}, half of all predictions are within {number(float(np.median(np.abs(residual))))} of the truth "
+        f"and nine in ten within {number(float(np.quantile(np.abs(residual), 0.9)))}; on average they are "
+        f"{number(abs(float(residual.mean())))} too {'low' if residual.mean() > 0 else 'high'}."
+    )
+
+
+def _regression(run: Run, main: Predictions, tested: Predictions | None) -> list[Figure]:
+    return [*_scatters(run, main), _histogram(run, main), *( _scatters(run, tested)[:1] if tested and tested is not main else [])]
+
+
+def _scatters(run: Run, one: Predictions) -> list[Figure]:
+    places = sampled(len(one.truth), MOST_POINTS)
+    truth, said = one.truth[places], one.said[places]
+    some = f" {len(places):,} of them, evenly spaced." if len(places) < len(one.truth) else ""
+    target = shortened(run.signature.target, 30)
+    scale = Scale.over([*truth.tolist(), *said.tolist()])
+    against = Plot(scale, scale, x_title=f"{target}, said", y_title=f"{target}, truth", width=360, height=320)
+    against.line([scale.low, scale.high], [scale.low, scale.high], "rule")
+    tips = [f"said {s:.4g}, truth {t:.4g}" for s, t in zip(said, truth, strict=True)]
+    against.points(said.tolist(), truth.tolist(), tips, "c0 thin", 2)
+    residual = truth - said
+    bound = float(np.abs(residual).max()) or 1.0
+    beside = Plot(Scale.over(said.tolist()), Scale(-bound, bound), x_title=f"{target}, said", y_title="truth minus said", width=360, height=320)
+    beside.rule(y=0.0)
+    beside.points(said.tolist(), residual.tolist(), tips, "c0 thin", 2)
+    return [
+        Figure("Truth against prediction", against.svg("Truth against prediction"), f"From {one.rows}.{some}"),
+        Figure("Residuals", beside.svg("Residuals over predictions"), "They should lie evenly about the dashed line."),
+    ]
+
+
+def _histogram(run: Run, one: Predictions) -> Figure:
+    residual = one.truth - one.said
+    low, high = np.quantile(residual, [0.002, 0.998])
+    counts, edges = np.histogram(residual, bins=40, range=(low, high) if high > low else None)
+    plot = Plot(Scale(float(edges[0]), float(edges[-1])), Scale(0.0, float(counts.max()) * 1.05), x_title="truth minus said", y_title="rows", width=360, height=320)
+    for count, left, right in zip(counts.tolist(), edges, edges[1:], strict=False):
+        plot.column(float(left), float(right), count, "c0", f"{left:.4g} to {right:.4g}: {count:,} rows")
+    plot.rule(x=0.0)
+    return Figure("How residuals spread", plot.svg("Histogram of residuals"), "Without the outermost 0.4 %.")
