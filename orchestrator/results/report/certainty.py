@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.errors import RunError
 from orchestrator.results.report.run import Run
+from orchestrator.results.statistics import Interval, Statistics
 
 STATISTICS = "statistics.json"
 
@@ -27,15 +27,14 @@ class Certainty:
 
     Attributes:
         corrected: Its score on new data, corrected for having been chosen.
-        method: How that was computed, in words.
+        is_conservative: Whether that leaves out what training on all rows adds.
         dummy: Whether anything beats the baseline, in words.
         beats_dummy: The same.
         simplest: The simplest trial that ties with the leader.
-        tests: Scores on the test rows with their intervals, by model.
     """
 
     corrected: Estimate | None = None
-    method: str = ""
+    is_conservative: bool = False
     dummy: str = ""
     beats_dummy: bool | None = None
     simplest: str | None = None
@@ -47,4 +46,21 @@ def certainty(run: Run) -> Certainty:
     Raises:
         RunError: The file is damaged.
     """
-    return Certainty()
+    try:
+        found = Statistics.from_dict(json.loads((run.path / STATISTICS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Certainty()
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{run.path / STATISTICS} is damaged ({error}); `orchestrator resume` writes it anew") from None
+    return Certainty(
+        None if found.corrected is None else _estimate(run, found.corrected),
+        found.is_conservative,
+        found.sentence,
+        found.beats_dummy,
+        found.simplest,
+    )
+
+
+def _estimate(run: Run, one: Interval) -> Estimate:
+    ends = sorted([run.plain(one.low) or 0.0, run.plain(one.high) or 0.0])
+    return Estimate(run.plain(one.score) or 0.0, *ends)

@@ -30,9 +30,9 @@ def html(name: str, eyebrow: str, verdict: Verdict, sections: Sequence[Section])
         sections: The rest, in order.
     """
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_resource), trim_blocks=True
+        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(resource), trim_blocks=True
     )
-    script = _resource("report.js")
+    script = resource("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
         name=name,
@@ -40,11 +40,12 @@ def html(name: str, eyebrow: str, verdict: Verdict, sections: Sequence[Section])
         verdict=verdict,
         sections=sections,
         version=__version__,
-        style=Markup(_resource("report.css")),  # noqa: S704  ours
+        style=Markup(resource("report.css")),  # noqa: S704  ours
         script=Markup(script),  # noqa: S704  ours
         script_hash=f"sha256-{digest}",
     )
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """Return a file that lies beside this one in the package."""
     return (files(__package__) / FOLDER / name).read_text(encoding="utf-8")

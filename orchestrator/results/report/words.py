@@ -57,8 +57,9 @@ def expected(run: Run, sure: Certainty) -> str:
     spread = f"{score} ± {number(best['score_std'])} over folds"
     if sure.corrected is None:
         return f"{spread}. It is the best of many, so it flatters; no corrected score is at hand."
+    careful = ", and a little low, since all rows train it in the end" if sure.is_conservative else ""
     return (
-        f"{estimate(sure.corrected)}, corrected for having been chosen as the best of {len(run.trials):,}. "
+        f"{estimate(sure.corrected)}, corrected for having been chosen as the best of {len(run.trials):,}{careful}. "
         f"The plain cross-validation score is {spread}."
     )
 
