@@ -193,6 +193,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", required=True, choices=("native", "onnx", "savedmodel"), help="what to write")
     export.add_argument("--out", required=True, metavar="PATH", help="where to; it must not exist, NAME.onnx for onnx")
     export.add_argument("--sample", metavar="FILE", help="rows to check it on; those that the run kept by default")
+    report = verb("report", _report, "write a run's report: one HTML file that needs nothing else, or a model card")
+    report.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
+    report.add_argument("--out", metavar="FILE", help="where to write it; into the run directory by default")
+    report.add_argument("--format", default="html", choices=("html", "md"), help="md is a model card; html by default")
     verb("schema", _schema, "print the JSON Schema of a job file")
     return parser
 
@@ -519,6 +523,18 @@ def _export(options: argparse.Namespace) -> int:
     left_out = f"; {done.n_open} more, whose neighbours tie, were left out" if done.n_open else ""
     _say(f"checked on {done.n_rows} rows: it differs from the model by at most {done.difference:.1g}{left_out}")
     print(f"{options.format}: {done.path}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from orchestrator import remote, rundir
+    from orchestrator.results import report
+
+    path = rundir.find(options.run)
+    out = Path(os.path.expanduser(options.out)).absolute() if options.out else None
+    if out is None and (uri := remote.uri_of(path)) is not None:
+        raise JobError(f"--out: missing; {uri} is not written to. Say where the report goes, such as --out report.html")
+    print(report.write(path, out, form=options.format, with_shap=options.format == "html"))
     return 0
 
 

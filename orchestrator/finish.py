@@ -22,11 +22,14 @@ from orchestrator.job import comparator_names
 from orchestrator.ledger import Ledger, Record, TestOpened
 from orchestrator.oof import as_parquet
 from orchestrator.results import leaderboard, model
+from orchestrator.results.explain import Explained, ExplainUnit
 from orchestrator.results.leaderboard import Leaderboard, Row
 from orchestrator.results.model import Refitted, RefitUnit
 from orchestrator.search.state import SearchState
 from orchestrator.space import dimensions
 
+EXPLAINED = "the columns"
+"""What the unit that looks at the columns is called among those of models; no comparator can be called so."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -76,7 +79,10 @@ class End:
         known = openings[-1] if openings and openings[-1].best == best.trial else None
         opens = self.prepared.data.test is not None and (not openings or known is not None or self.may_open_again)
         has_model = known is not None and model.saved_trial(self.path / rundir.BEST) == best.trial
-        units = {} if has_model else self._units(best, opens=opens)
+        units: dict[str, RefitUnit | ExplainUnit] = {}
+        if not has_model:
+            units |= self._units(best, opens=opens)
+            units[EXPLAINED] = ExplainUnit("refit/columns", families.find(best.family), best.params, best.epochs)
         gathered = assessment(
             self.prepared, self.path, self.board, self.states, self.executor, self.train, self.should_stop
         )
@@ -88,13 +94,16 @@ class End:
         board = sureness.on(self.board)
         write_board(self.path, board)
         write_journals(self.path, self.states)
-        refitted = self._collected(units) | (self._models() if units and opens else {})
+        refitted, explained = self._collected(units)
+        refitted |= self._models() if units and opens else {}
         if known is None and (opens or not openings):
             now = datetime.now(UTC).isoformat(timespec="seconds")
             known = TestOpened(now, best.trial, {name: one.test_score for name, one in refitted.items()})
             self._write_test(refitted)
             self.ledger.append([known])
             openings.append(known)
+        if explained is not None:
+            rundir.write(self.path / rundir.EXPLAINED, explained.to_json())
         if not has_model:
             _write_best(self.path, self.prepared, best, refitted["best"])
         if self.prepared.data.test is not None:
@@ -159,24 +168,31 @@ class End:
                     _LOG.warning("warning: no score of %s on the test rows: %s", name, found[name].problem)
         return found
 
-    def _collected(self, units: Mapping[str, RefitUnit]) -> dict[str, Refitted]:
+    def _collected(self, units: Mapping[str, RefitUnit | ExplainUnit]) -> tuple[dict[str, Refitted], Explained | None]:
+        """Return the models by name, and what was found of the best one's columns, which may be that it failed."""
         names = {unit.id: name for name, unit in units.items()}
         found: dict[str, Refitted] = {}
-        while len(found) < len(units):
+        explained: Explained | None = None
+        n_ended = 0
+        while n_ended < len(units):
             if self.should_stop():
                 raise Interrupted("interrupted while the winner was refitted")
             for done in self.executor.completed(0.5):
-                name = names[done.unit_id]
-                if not isinstance(done.outcome, Failure):
+                n_ended += 1
+                name, outcome = names[done.unit_id], done.outcome
+                if name == EXPLAINED:
+                    problem = outcome.message if isinstance(outcome, Failure) else ""
+                    explained = Explained(problem=problem) if problem else self.executor.fetch(done.payload)
+                elif not isinstance(outcome, Failure):
                     found[name] = self.executor.fetch(done.payload)
                 elif name == "best":
-                    raise RunError(f"the final fit of {name!r} failed: {done.outcome.code}: {done.outcome.message}")
+                    raise RunError(f"the final fit of {name!r} failed: {outcome.code}: {outcome.message}")
                 else:
-                    found[name] = Refitted({}, 0.0, 0.0, problem=done.outcome.message)
-                one = found[name]
-                if problem := one.problem or (one.test.problem if one.test is not None else None):
-                    _LOG.warning("warning: no score of %s on the test rows: %s", name, problem)
-        return {name: found[name] for name in units}
+                    found[name] = Refitted({}, 0.0, 0.0, problem=outcome.message)
+        for name, one in found.items():
+            if why := one.problem or (one.test.problem if one.test is not None else None):
+                _LOG.warning("warning: no score of %s on the test rows: %s", name, why)
+        return {name: found[name] for name in units if name != EXPLAINED}, explained
 
     def _write_test(self, refitted: Mapping[str, Refitted]) -> None:
         test = self.prepared.data.test

@@ -79,8 +79,8 @@ class Data:
         exclude: Columns to leave out.
         text: Columns of strings that are text, whatever they look like. Of the others those are where the training
             rows have at least four spaces on average and more than half of them are distinct; the rest are categories.
-        sensitive: Columns whose groups the report compares, such as sex or age, features or not. They are kept in the run
-            directory, a value a training row.
+        sensitive: Columns whose groups the report compares, such as sex or age, features or not. They are kept in the
+            run directory, a value a training row.
         task: What kind of target it is; inferred from the column by default.
         test: The rows that are set aside; None to set none aside.
     """

@@ -1,9 +1,9 @@
 """What trials said out of fold, on disk: `oof/` of a run directory.
 
-`rows.parquet` has a row for each training row, `trials.parquet` says which answers make up a trial, and
-`<search>/part-*.parquet` hold the answers. A part is written before the ledger knows its answers, so that no kill loses
-any; what a machine loses with its power is computed again when the search is over. Together the parts stay below a
-bound: the trials at the bottom of the board go first.
+`rows.parquet` has a row for each training row, and so has `sensitive.parquet`, of the columns that `data.sensitive`
+names. `trials.parquet` says which answers make up a trial, and `<search>/part-*.parquet` hold the answers. A part is
+written before the ledger knows its answers, so that no kill loses any; what a machine loses with its power is computed
+again when the search is over. Together the parts stay below a bound: the trials at the bottom of the board go first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.errors import JobError
 from orchestrator.families.base import OutOfFold
 from orchestrator.rundir import write
 
-FOLDER, ROWS, TRIALS = "oof", "rows.parquet", "trials.parquet"
+FOLDER, ROWS, TRIALS, SENSITIVE = "oof", "rows.parquet", "trials.parquet", "sensitive.parquet"
 OVERDRAFT = 1.25
 """By how much the bound may be passed before trials are dropped, so that it does not happen with every part."""
 PART_BYTES, PART_ANSWERS = 1 << 20, 512

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator import compose, families, rundir
+from orchestrator import compose, families, oof, rundir
 from orchestrator import job as jobs
 from orchestrator.compose import (
     Prepared,
@@ -369,6 +369,8 @@ def _out_of_fold(prepared: Prepared, path: Path, states: Sequence[SearchState]) 
     for number, one in enumerate(train.folds):
         fold[one.valid] = number
     files.write_rows(fold, train.target)
+    if prepared.data.sensitive is not None:
+        rundir.write(path / oof.FOLDER / oof.SENSITIVE, oof.as_parquet(prepared.data.sensitive))
     return files
 
 

@@ -217,7 +217,8 @@ def _check_sensitive(data: Data, schema: pa.Schema) -> None:
             raise JobError(f"data.sensitive: holds the target {name!r}; expected columns to compare groups by")
         if encode.kind_of(name, schema.field(name).type, "data.sensitive") not in SCALARS:
             raise DataError(
-                f"data.sensitive: column {name!r} has type {schema.field(name).type}; expected numbers, booleans or strings"
+                f"data.sensitive: column {name!r} has type {schema.field(name).type}; expected numbers, booleans or "
+                "strings"
             )
 
 

@@ -69,7 +69,7 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class ExplainUnit:
-    """A work unit: fit on the first fold's training rows, look at the rows that it scores; the payload is `Explained`."""
+    """A work unit: fit on the first fold's training rows, look at those it scores. The payload is `Explained`."""
 
     id: str
     family: Family
@@ -117,9 +117,7 @@ def _sample(rows: npt.NDArray[np.int64], n_columns: int, seed: int) -> npt.NDArr
 
 def _explained(asked: _Asked, truth: Array, data: TrainingSet) -> Explained:
     places = asked.places()
-    found = permutation_importance(
-        asked, places, truth, scoring=data.metric, n_repeats=REPEATS, random_state=data.seed
-    )
+    found = permutation_importance(asked, places, truth, scoring=data.metric, n_repeats=REPEATS, random_state=data.seed)
     return Explained(
         tuple(column.name for column in data.columns),
         tuple(found.importances_mean.tolist()),
@@ -151,7 +149,7 @@ class _Asked(BaseEstimator):  # type: ignore[misc]
         places = np.asarray(places).astype(np.int64)
         scalar = [i for i, column in enumerate(self.columns) if column.kind in SCALARS]
         matrix = self.rows.matrix[places[:, scalar], np.arange(len(scalar))]
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for i, column in enumerate(self.columns):
             if column.kind not in SCALARS:
                 only = Features(np.empty((len(self.rows), 0)), {column.name: self.rows.arrays[column.name]})

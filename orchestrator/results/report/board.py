@@ -35,9 +35,7 @@ def section(run: Run) -> Section:
     return Section("leaderboard", "Leaderboard", [said], tables=[Table(header, cells, is_board=True)])
 
 
-def _cells(
-    run: Run, row: Mapping[str, Any], params: list[str], has_intervals: bool, has_ties: bool
-) -> list[Cell]:
+def _cells(run: Run, row: Mapping[str, Any], params: list[str], has_intervals: bool, has_ties: bool) -> list[Cell]:
     score = run.plain(row["score"])
     found = [
         cell(row["rank"]),
@@ -72,9 +70,7 @@ def failures(run: Run) -> Section:
     if not failed:
         return Section("failures", "Failures", [f"No trial failed.{pruned}"])
     by_reason = Counter(str(row["error"]) for row in failed)
-    reasons = Table(
-        ["trials", "why"], [[cell(n), Cell(why)] for why, n in by_reason.most_common(MOST_FAILURES)], "Why"
-    )
+    reasons = Table(["trials", "why"], [[cell(n), Cell(why)] for why, n in by_reason.most_common(MOST_FAILURES)], "Why")
     each = Table(
         ["trial", "why", "configuration"],
         [

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 from orchestrator import oof
 from orchestrator.errors import JobError
@@ -30,13 +33,14 @@ def section(run: Run) -> Section:
     if not figures:
         return Section("curves", title, absent="Left out: no completed trial learned by epochs.")
     said = (
-        "The score after each epoch on the tenth of the training rows that a network holds back for early stopping, mean "
-        "over folds; the band is from the lowest fold to the highest, of the best trial. The scored fold is never looked at."
+        "The score after each epoch on the tenth of the training rows that a network holds back for early stopping, "
+        "mean over folds; the band is from the lowest fold to the highest, of the best trial. The scored fold is never "
+        "looked at."
     )
     return Section("curves", title, [said], figures)
 
 
-def _figure(run: Run, name: str, trials: list[tuple[str, list[np.ndarray[tuple[int], np.dtype[np.float32]]]]]) -> Figure:
+def _figure(run: Run, name: str, trials: Sequence[tuple[str, Sequence[npt.NDArray[np.float32]]]]) -> Figure:
     means = []
     for trial, folds in trials:
         stacked = np.full((len(folds), max(map(len, folds))), np.nan)
@@ -48,7 +52,11 @@ def _figure(run: Run, name: str, trials: list[tuple[str, list[np.ndarray[tuple[i
     highest = float(np.nanmax([np.nanmax(s) for _, s in means]))
     longest = max(s.shape[1] for _, s in means)
     plot = Plot(
-        Scale(1.0, max(2.0, float(longest))), Scale.over([lowest, highest]), x_title="epoch", y_title=f"inner {run.metric_name}", right=86
+        Scale(1.0, max(2.0, float(longest))),
+        Scale.over([lowest, highest]),
+        x_title="epoch",
+        y_title=f"inner {run.metric_name}",
+        right=86,
     )
     for place, (trial, stacked) in reversed(list(enumerate(means))):
         epochs = list(range(1, stacked.shape[1] + 1))

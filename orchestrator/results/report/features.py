@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from orchestrator import rundir
 from orchestrator.errors import RunError
 from orchestrator.results.explain import REPEATS, Explained
 from orchestrator.results.report.parts import Figure, Section, Table, cell, number, shortened
@@ -14,7 +15,6 @@ from orchestrator.results.report.shap_values import ShapValues, shap_values
 from orchestrator.results.report.svg import GOLDEN, Plot, Scale
 from orchestrator.results.report.words import counted
 
-EXPLAINED = "explained.json"
 MOST_BARS, MOST_SWARMS = 20, 12
 
 
@@ -48,11 +48,13 @@ def section(run: Run, *, with_shap: bool) -> Section:
 
 def _explained(run: Run) -> Explained:
     try:
-        return Explained.from_json((run.path / EXPLAINED).read_text(encoding="utf-8"))
+        return Explained.from_json((run.path / rundir.EXPLAINED).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Explained(problem="it was not computed when the run ended")
     except (ValueError, TypeError) as error:
-        raise RunError(f"{run.path / EXPLAINED} is damaged ({error}); remove it, and the report does without") from None
+        raise RunError(
+            f"{run.path / rundir.EXPLAINED} is damaged ({error}); remove it, and the report does without"
+        ) from None
 
 
 def _order(importance: Sequence[float]) -> list[int]:
@@ -65,9 +67,9 @@ def _sentence(run: Run, found: Explained) -> str:
     how = "rises" if run.metric.startswith("neg_") else "falls"
     return (
         f"Shuffling {shortened(found.columns[first], 60)} costs most: {run.metric_name} {how} by "
-        f"{number(found.importance[first])} from {number(run.plain(found.score))}, on {counted(found.n_rows, 'row')} that "
-        f"the model had not seen. {silent} of {len(found.columns)} columns alone cost nothing that stands out; columns "
-        "that say the same stand in for each other."
+        f"{number(found.importance[first])} from {number(run.plain(found.score))}, on {counted(found.n_rows, 'row')} "
+        f"that the model had not seen. {silent} of {len(found.columns)} columns alone cost nothing that stands out; "
+        "columns that say the same stand in for each other."
     )
 
 
@@ -98,8 +100,9 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _table(run: Run, found: Explained) -> Table:
-    rows = [[cell(found.columns[i]), cell(found.importance[i]), cell(found.deviation[i])] for i in _order(found.importance)]
-    return Table(["column", f"cost in {run.metric_name}", "± std"], rows, "All columns")
+    order = _order(found.importance)
+    rows = [[cell(found.columns[i]), cell(found.importance[i]), cell(found.deviation[i])] for i in order]
+    return Table(["column", f"cost in {run.metric_name}", "± std"], rows, "All columns", is_folded=True)
 
 
 def _shap(run: Run, found: ShapValues) -> list[Figure]:
@@ -126,7 +129,12 @@ def _swarm(run: Run, found: ShapValues, shown: Sequence[int]) -> Figure:
     names = _distinct([found.columns[i] for i in shown])
     two = run.signature.task == "classification"
     to = f"the probability of {shortened(run.class_names[-1], 30)}" if two else shortened(run.signature.target, 40)
-    plot = Plot(Scale.over(values[:, shown].ravel().tolist()), Scale(names=names), x_title=f"added to {to}", height=60 + 24 * len(shown))
+    plot = Plot(
+        Scale.over(values[:, shown].ravel().tolist()),
+        Scale(names=names),
+        x_title=f"added to {to}",
+        height=60 + 24 * len(shown),
+    )
     plot.rule(x=0.0)
     for name, i in zip(names, shown, strict=True):
         own = found.features[:, i]
@@ -135,4 +143,5 @@ def _swarm(run: Run, found: ShapValues, shown: Sequence[int]) -> Figure:
             kind = "muted" if np.isnan(own[row]) else f"q{min(4, int(ranks[row] * 5))}"
             told = f"{found.columns[i]}{'' if np.isnan(own[row]) else f' = {own[row]:.4g}'}: {value:+.4f}"
             plot.dot(plot.px(float(value)), plot.py(name) + 12 * ((row * GOLDEN) % 1 - 0.5), told, kind)
-    return Figure("Row by row", plot.svg("SHAP values of rows"), "A dot a row: light where the column's value is low, dark where it is high.")
+    caption = "A dot a row: pale where the column's value is low, strong where it is high; grey if it is no number."
+    return Figure("Row by row", plot.svg("SHAP values of rows"), caption)

@@ -6,6 +6,7 @@ With the extra `fairness` the differences are fairlearn's; without it the groups
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from orchestrator.results.report.predictions import Array, Predictions
 from orchestrator.results.report.run import Run
 from orchestrator.results.report.svg import Plot, Scale
 
-SENSITIVE = "sensitive.parquet"
 MOST_GROUPS = 12
 N_QUANTILES = 4
 FEWEST_ROWS = 30
@@ -34,14 +34,14 @@ def section(run: Run, one: Predictions | None) -> Section:
     """Return the scores by groups."""
     title = "Groups"
     names = run.job.data.sensitive
-    path = run.path / oof.FOLDER / SENSITIVE
+    path = run.path / oof.FOLDER / oof.SENSITIVE
     if not names:
         return Section("groups", title, absent="Left out: no data.sensitive names columns whose groups to compare.")
     if one is None or one.places is None or not path.exists():
         return Section("groups", title, absent="Left out: the run keeps no predictions, and with them no groups.")
     table = pq.read_table(path)
     measures = _measures(run, one)
-    figures, tables, sentences = [], [], [f"From {one.rows}."]
+    figures, tables, sentences, apart = [], [], [f"From {one.rows}."], []
     for name in names:
         groups = grouped(table.column(name))[one.places]
         found = {group: groups == group for group in _ordered(groups)}
@@ -51,8 +51,12 @@ def section(run: Run, one: Predictions | None) -> Section:
         known = {group: value for group, value in values.items() if value is not None}
         if known:
             figures.append(_figure(name, main, known, measures[main](np.ones(len(groups), dtype=np.bool_)), found))
-            sentences.append(_sentence(name, main, known))
-        sentences += _differences(run, name, one, groups)
+            sentences.append(
+                _sentence(name, main, {g: v for g, v in known.items() if found[g].sum() >= FEWEST_ROWS} or known)
+            )
+        apart.append([Cell(name), *_differences(run, one, groups)])
+    if run.signature.task == "classification" and len(run.class_names) == 2:
+        tables.insert(0, _apart(run, apart))
     return Section("groups", title, sentences, figures, tables)
 
 
@@ -63,9 +67,11 @@ def grouped(values: pa.ChunkedArray) -> Array:
     if known and not isinstance(known[0], str | bool) and len(set(known)) > MOST_GROUPS:
         numbers = np.array([np.nan if value is None else float(value) for value in plain])
         edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, N_QUANTILES + 1)))
-        labels = [f"{low:.4g} to {high:.4g}" for low, high in zip(edges, edges[1:], strict=False)]
+        labels = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
         bins = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(labels) - 1)
-        return np.array([MISSING if np.isnan(n) else labels[b] for n, b in zip(numbers, bins, strict=True)], dtype=object)
+        return np.array(
+            [MISSING if np.isnan(n) else labels[b] for n, b in zip(numbers, bins, strict=True)], dtype=object
+        )
     texts = np.array([MISSING if value is None else str(value) for value in plain], dtype=object)
     every, counts = np.unique(texts.astype(str), return_counts=True)
     kept = set(every[np.argsort(-counts, kind="stable")[:MOST_GROUPS]])
@@ -158,19 +164,33 @@ def _figure(
     return Figure(f"{measure} by {shortened(name, 40)}", plot.svg(f"{measure} by {name}"), caption)
 
 
-def _differences(run: Run, name: str, one: Predictions, groups: Array) -> list[str]:
-    """Say how far apart the groups are, by fairlearn's metrics, which are of two classes."""
+def _differences(run: Run, one: Predictions, groups: Array) -> list[Cell]:
+    """Return how far apart groups are, by fairlearn's metrics, which are of two classes; nothing without the extra."""
     if run.signature.task == "regression" or len(run.class_names) != 2:
         return []
     try:
         from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
     except ImportError:
-        return ["Fairness differences are left out: pip install 'batch-orchestrator[fairness]'."]
-    texts = groups.astype(str)
-    parity = demographic_parity_difference(one.truth, one.said, sensitive_features=texts)
-    odds = equalized_odds_difference(one.truth, one.said, sensitive_features=texts)
-    return [
-        f"By {shortened(name, 60)}, the largest difference in how often {shortened(run.class_names[1], 40)} is said is "
-        f"{number(float(parity), 3)} (demographic parity), and in how often it is said rightly or wrongly "
-        f"{number(float(odds), 3)} (equalized odds); 0 is no difference."
-    ]
+        return [Cell("–"), Cell("–")]
+    enough = np.isin(groups, [group for group in set(groups) if (groups == group).sum() >= FEWEST_ROWS])
+    texts = groups[enough].astype(str)
+    if not len(texts):
+        return [Cell("–"), Cell("–")]
+    with np.errstate(invalid="ignore"):
+        found = [
+            measure(one.truth[enough], one.said[enough], sensitive_features=texts)
+            for measure in (demographic_parity_difference, equalized_odds_difference)
+        ]
+    return [cell(float(value), 3) for value in found]
+
+
+def _apart(run: Run, rows: list[list[Cell]]) -> Table:
+    said = shortened(run.class_names[1], 30)
+    known = any(one.number is not None for row in rows for one in row[1:])
+    caption = (
+        f"Demographic parity: the largest difference between groups in how often {said} is said. Equalized odds: in "
+        f"how often it is said rightly, or wrongly. 0 is no difference. Groups below {FEWEST_ROWS} rows are left out."
+        if known
+        else "Differences are computed by fairlearn: pip install 'batch-orchestrator[fairness]', and report again."
+    )
+    return Table(["column", "demographic parity", "equalized odds"], rows, "How far groups are apart", caption)

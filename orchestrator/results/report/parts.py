@@ -43,6 +43,7 @@ class Table:
         title: What it shows.
         caption: What to know of it.
         is_board: Whether it can be sorted and filtered.
+        is_folded: Whether it is shown only when it is asked for.
     """
 
     header: Sequence[str]
@@ -50,6 +51,7 @@ class Table:
     title: str = ""
     caption: str = ""
     is_board: bool = False
+    is_folded: bool = False
 
     @property
     def numeric(self) -> list[bool]:
@@ -85,8 +87,10 @@ def number(value: float | None, digits: int = 4) -> str:
     """Return a number for people: fixed decimals for scores, fewer for large ones, a dash for none."""
     if value is None:
         return "–"
-    if value == 0 or 0.001 <= abs(value) < 100:
-        return f"{value:.{digits}f}"
+    if abs(value) < 10.0**-digits / 2:
+        value = 0.0
+    if abs(value) < 100:
+        return f"{value:.{digits}f}".replace("-", "−")
     return f"{value:.{digits}g}"
 
 
@@ -97,7 +101,7 @@ def cell(value: object, digits: int = 4) -> Cell:
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
     if isinstance(value, int):
-        return Cell(str(value), float(value))
+        return Cell(f"{value:,}", float(value))
     if isinstance(value, float):
         return Cell(number(value, digits), value)
     return Cell(str(value))

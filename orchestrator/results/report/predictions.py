@@ -70,5 +70,3 @@ def tested(run: Run) -> Predictions | None:
     if "best_proba" in table.column_names:
         probabilities = table["best_proba"].combine_chunks().flatten().to_numpy().reshape(len(said), -1)
     return Predictions(f"{len(said):,} sealed test rows", table["target"].to_numpy(), said, probabilities)
-
-

@@ -32,11 +32,15 @@ def section(run: Run, out_of_fold: Predictions | None, tested: Predictions | Non
     title = "Where it errs"
     main = out_of_fold or tested
     if main is None:
-        why = "Left out: the run keeps no predictions of the winner (resources.predictions_mb is 0, or the run is older)."
+        why = (
+            "Left out: the run keeps no predictions of the winner (resources.predictions_mb is 0, or the run is older)."
+        )
         return Section("errors", title, absent=why)
     if run.signature.task == "regression":
         return Section("errors", title, [_residual_sentence(run, main)], _regression(run, main, tested))
-    with_shares = next((one for one in (out_of_fold, tested) if one is not None and one.probabilities is not None), None)
+    with_shares = next(
+        (one for one in (out_of_fold, tested) if one is not None and one.probabilities is not None), None
+    )
     figures = [_confusion(run, main)]
     sentences = [_confusion_sentence(run, main)]
     if with_shares is not None:
@@ -62,7 +66,7 @@ def _confusion(run: Run, one: Predictions) -> Figure:
     names, truth, said = _common(run, one)
     table = confusion_matrix(truth, said, labels=list(range(len(names))))
     n = len(names)
-    side = max(20.0, min(64.0, 330 / n))
+    side = max(20.0, min(56.0, 290 / n))
     keys = tuple(str(i) for i in range(n))
     plot = Plot(Scale(names=keys), Scale(names=keys), is_framed=False)
     labels = [shortened(name, 14) for name in names]
@@ -122,7 +126,7 @@ def _curves(run: Run, one: Predictions) -> list[tuple[str, Array, Array, str]]:
     assert one.probabilities is not None
     names = run.class_names
     codes = [1] if len(names) == 2 else list(np.argsort(-np.bincount(one.truth, minlength=len(names)), kind="stable"))
-    found = []
+    found: list[tuple[str, Array, Array, str]] = []
     for code in codes:
         is_class = one.truth == code
         if is_class.any() and not is_class.all() and len(found) < MOST_CURVES:
@@ -138,31 +142,33 @@ def _told(run: Run, one: Predictions) -> str:
     return f"Each class against all others{some}. From {one.rows}."
 
 
-def _thinned(*arrays: Array) -> list[Array]:
-    places = np.linspace(0, len(arrays[0]) - 1, min(200, len(arrays[0]))).astype(np.int64)
-    return [array[places] for array in arrays]
+def _thinned(xs: Array, ys: Array) -> tuple[list[float], list[float]]:
+    places = np.linspace(0, len(xs) - 1, min(200, len(xs))).astype(np.int64)
+    return xs[places].tolist(), ys[places].tolist()
 
 
 def _roc(run: Run, one: Predictions) -> Figure:
-    plot = Plot(Scale(), Scale(), x_title="false positive rate", y_title="true positive rate", width=360, height=320)
+    plot = Plot(Scale(), Scale(), x_title="false positive rate", y_title="true positive rate", height=310)
     plot.line([0, 1], [0, 1], "rule")
     lines = []
     for name, is_class, share, kind in _curves(run, one):
         false, true, _ = roc_curve(is_class, share)
         told = f"{name}: area {roc_auc_score(is_class, share):.3f}"
-        plot.line(*_thinned(false, true), kind, told)
+        xs, ys = _thinned(false, true)
+        plot.line(xs, ys, kind, told)
         lines.append((told, kind))
     _legend(plot, lines, from_foot=True)
     return Figure("ROC curve", plot.svg("ROC curve"), _told(run, one))
 
 
 def _precision(run: Run, one: Predictions) -> Figure:
-    plot = Plot(Scale(), Scale(), x_title="recall", y_title="precision", width=360, height=320)
+    plot = Plot(Scale(), Scale(), x_title="recall", y_title="precision", height=310)
     lines = []
     for name, is_class, share, kind in _curves(run, one):
         precision, recall, _ = precision_recall_curve(is_class, share)
         told = f"{name}: average {average_precision_score(is_class, share):.3f}"
-        plot.line(*_thinned(recall, precision), kind, told)
+        xs, ys = _thinned(recall, precision)
+        plot.line(xs, ys, kind, told)
         lines.append((told, kind))
     _legend(plot, lines, from_foot=True)
     return Figure("Precision and recall", plot.svg("Precision over recall"), _told(run, one))
@@ -176,8 +182,10 @@ def _calibration(run: Run, one: Predictions) -> Figure:
     true, mean = calibration_curve(hit, np.clip(share, 0, 1), n_bins=N_BINS, strategy="uniform")
     counts = np.histogram(share, bins=np.linspace(0, 1, N_BINS + 1))[0]
     sizes = counts[counts > 0]
-    x_title = f"probability said of {shortened(run.class_names[1], 20)}" if two else "probability said of the likeliest class"
-    plot = Plot(Scale(), Scale(), x_title=x_title, y_title="how often it was so", width=360, height=320)
+    x_title = (
+        f"probability said of {shortened(run.class_names[1], 20)}" if two else "probability said of the likeliest class"
+    )
+    plot = Plot(Scale(), Scale(), x_title=x_title, y_title="how often it was so", height=310)
     plot.line([0, 1], [0, 1], "rule")
     plot.line(mean, true, "c0")
     tips = [f"said {m:.2f}, was so in {t:.2f} of {n:,} rows" for m, t, n in zip(mean, true, sizes, strict=True)]
@@ -198,14 +206,15 @@ def _legend(plot: Plot, lines: Sequence[tuple[str, str]], *, from_foot: bool) ->
 def _residual_sentence(run: Run, one: Predictions) -> str:
     residual = one.truth - one.said
     return (
-        f"Over {one.rows}, half of all predictions are within {number(float(np.median(np.abs(residual))))} of the truth "
-        f"and nine in ten within {number(float(np.quantile(np.abs(residual), 0.9)))}; on average they are "
+        f"Over {one.rows}, half of all predictions are within {number(float(np.median(np.abs(residual))))} of the "
+        f"truth and nine in ten within {number(float(np.quantile(np.abs(residual), 0.9)))}; on average they are "
         f"{number(abs(float(residual.mean())))} too {'low' if residual.mean() > 0 else 'high'}."
     )
 
 
 def _regression(run: Run, main: Predictions, tested: Predictions | None) -> list[Figure]:
-    return [*_scatters(run, main), _histogram(run, main), *( _scatters(run, tested)[:1] if tested and tested is not main else [])]
+    beside = _scatters(run, tested)[:1] if tested is not None and tested is not main else []
+    return [*_scatters(run, main), _histogram(run, main), *beside]
 
 
 def _scatters(run: Run, one: Predictions) -> list[Figure]:
@@ -214,13 +223,19 @@ def _scatters(run: Run, one: Predictions) -> list[Figure]:
     some = f" {len(places):,} of them, evenly spaced." if len(places) < len(one.truth) else ""
     target = shortened(run.signature.target, 30)
     scale = Scale.over([*truth.tolist(), *said.tolist()])
-    against = Plot(scale, scale, x_title=f"{target}, said", y_title=f"{target}, truth", width=360, height=320)
+    against = Plot(scale, scale, x_title=f"{target}, said", y_title=f"{target}, truth", height=310)
     against.line([scale.low, scale.high], [scale.low, scale.high], "rule")
     tips = [f"said {s:.4g}, truth {t:.4g}" for s, t in zip(said, truth, strict=True)]
     against.points(said.tolist(), truth.tolist(), tips, "c0 thin", 2)
     residual = truth - said
     bound = float(np.abs(residual).max()) or 1.0
-    beside = Plot(Scale.over(said.tolist()), Scale(-bound, bound), x_title=f"{target}, said", y_title="truth minus said", width=360, height=320)
+    beside = Plot(
+        Scale.over(said.tolist()),
+        Scale(-bound, bound),
+        x_title=f"{target}, said",
+        y_title="truth minus said",
+        height=310,
+    )
     beside.rule(y=0.0)
     beside.points(said.tolist(), residual.tolist(), tips, "c0 thin", 2)
     return [
@@ -233,7 +248,13 @@ def _histogram(run: Run, one: Predictions) -> Figure:
     residual = one.truth - one.said
     low, high = np.quantile(residual, [0.002, 0.998])
     counts, edges = np.histogram(residual, bins=40, range=(low, high) if high > low else None)
-    plot = Plot(Scale(float(edges[0]), float(edges[-1])), Scale(0.0, float(counts.max()) * 1.05), x_title="truth minus said", y_title="rows", width=360, height=320)
+    plot = Plot(
+        Scale(float(edges[0]), float(edges[-1])),
+        Scale(0.0, float(counts.max()) * 1.05),
+        x_title="truth minus said",
+        y_title="rows",
+        height=310,
+    )
     for count, left, right in zip(counts.tolist(), edges, edges[1:], strict=False):
         plot.column(float(left), float(right), count, "c0", f"{left:.4g} to {right:.4g}: {count:,} rows")
     plot.rule(x=0.0)

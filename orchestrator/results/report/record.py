@@ -1,4 +1,4 @@
-"""What a result came from: time and hardware, the job, its seeds, versions and data, and the openings of the test rows."""
+"""What a result came from: time and hardware, job, seeds, versions and data, and the openings of the test rows."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def job_section(run: Run) -> Section:
     if run.openings:
         tables.append(_openings(run))
     columns = [[Cell(name), Cell(kind)] for name, kind in data["schema"].items()]
-    tables.append(Table(["column", "type"], columns, "Columns"))
+    tables.append(Table(["column", "type"], columns, "Columns", is_folded=True))
     warnings = [f"Warning when the run began: {text}" for text in run.manifest.get("warnings", [])]
     return Section("job", "The job and its record", warnings, tables=tables, code=jobs.to_yaml(run.job))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from orchestrator.results.report.parts import Figure, Section, number, sampled
 from orchestrator.results.report.run import Run
@@ -23,10 +24,20 @@ MOST_AXES = 8
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A search's completed trials by rank, and its hyperparameters that vary, the most important first."""
+    """A search's trials that have a score, and its hyperparameters that vary, the most important first.
+
+    Attributes:
+        name: The search's name.
+        rows: Completed trials by rank, behind them those that ended early.
+        n_completed: How many completed.
+        space: Its space.
+        importance: By hyperparameter, the largest first.
+        varied: The hyperparameters with more than one value.
+    """
 
     name: str
     rows: Sequence[Mapping[str, Any]]
+    n_completed: int
     space: Mapping[str, Dimension]
     importance: Mapping[str, float]
     varied: Sequence[str]
@@ -37,8 +48,8 @@ def section(run: Run) -> Section:
     figures: list[Figure] = []
     sentences: list[str] = []
     for spec in run.job.searches:
-        rows = [r for r in run.trials if r["search"] == spec.name and r["state"] == "completed"]
-        if not rows:
+        rows = [r for r in run.trials if r["search"] == spec.name and r["score"] is not None]
+        if not any(row["state"] == "completed" for row in rows):
             sentences.append(f"{spec.name}: no trial completed.")
             continue
         one = _described(str(spec.name), rows, dimensions(spec.space or {}))
@@ -54,14 +65,15 @@ def section(run: Run) -> Section:
 
 
 def _described(name: str, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Dimension]) -> _Search:
-    found = importances(space, [(row["params"], row["score"]) for row in rows])
+    completed = [row for row in rows if row["state"] == "completed"]
+    found = importances(space, [(row["params"], row["score"]) for row in completed])
     varied = [n for n in space if len({repr(r["params"].get(n)) for r in rows}) > 1]
-    return _Search(name, rows, space, found, sorted(varied, key=lambda n: -found.get(n, 0.0)))
+    return _Search(name, rows, len(completed), space, found, sorted(varied, key=lambda n: -found.get(n, 0.0)))
 
 
 def _sentence(one: _Search) -> str:
     if not one.importance:
-        few = f"fewer than {FEWEST} trials completed" if len(one.rows) < FEWEST else "scores or values do not vary"
+        few = f"fewer than {FEWEST} trials completed" if one.n_completed < FEWEST else "scores or values do not vary"
         return f"{one.name}: importances are left out, since {few}."
     name, share = next(iter(one.importance.items()))
     others = [n for n in one.varied if n not in one.importance]
@@ -94,31 +106,44 @@ def _importance(one: _Search, many: bool) -> Figure:
 def _score_scale(run: Run, rows: Sequence[Mapping[str, Any]]) -> tuple[Scale, int]:
     """Return a scale of scores that far outliers do not squeeze, and how many lie beyond it."""
     values = np.array([run.plain(row["score"]) for row in rows], dtype=np.float64)
-    best, typical = (values[0], np.quantile(values, 0.5))
-    worst = values.min() if values[0] >= typical else values.max()
-    bound = typical - 2.5 * (best - typical) or worst
-    end = max(worst, bound) if best >= typical else min(worst, bound)
-    beyond = int((values < end).sum() if best >= typical else (values > end).sum())
+    is_up = not run.metric.startswith("neg_")
+    best, worst = (values.max(), values.min()) if is_up else (values.min(), values.max())
+    low = np.quantile(values, 0.05 if is_up else 0.95)
+    end = worst if abs(worst - low) <= abs(best - low) else low  # a twentieth at most is squeezed
+    beyond = int((values < end).sum() if is_up else (values > end).sum())
     return Scale.over([float(best), float(end)]), beyond
 
 
 def _history(run: Run, one: _Search, many: bool) -> Figure:
     scale, beyond = _score_scale(run, one.rows)
-    by_number = sorted(one.rows, key=_number_of)
+    by_number = sorted(one.rows[: one.n_completed], key=_number_of)
     numbers = [_number_of(row) for row in by_number]
-    plot = Plot(Scale.over(numbers), scale, x_title="trial, in the order proposed", y_title=run.metric_name)
-    chosen = set(sampled(len(one.rows), MOST_DOTS, BEST_DOTS))
-    shown = [row for i, row in enumerate(one.rows) if i in chosen]
-    plot.points(
-        [_number_of(row) for row in shown], [run.plain(row["score"]) for row in shown], _tips(run, shown), "faint", 2.5
-    )
+    every = [_number_of(row) for row in one.rows]
+    plot = Plot(Scale.over(every), scale, x_title="trial, in the order proposed", y_title=run.metric_name)
+    shown = [one.rows[i] for i in sampled(len(one.rows), MOST_DOTS, BEST_DOTS)]
+    for state, kind in (("pruned", "faint hollow"), ("completed", "faint")):
+        here = [row for row in shown if row["state"] == state]
+        plot.points([_number_of(r) for r in here], [run.plain(r["score"]) for r in here], _tips(run, here), kind, 2.5)
     best = np.maximum.accumulate([row["score"] for row in by_number])
-    steps = [0, *(i for i in range(1, len(best)) if best[i] > best[i - 1]), len(best) - 1]
-    xs = [x for a, b in zip(steps, steps[1:], strict=False) for x in (numbers[a], numbers[b])] or numbers
-    ys = [run.plain(float(best[a])) for a in steps[:-1] for _ in range(2)] or [run.plain(float(best[0]))]
-    plot.line(xs, ys, "c0", "best so far")
-    caption = " ".join(["Dots are trials, the line is the best so far.", _left_out(len(one.rows), MOST_DOTS), _foot(beyond)])
-    return Figure(_titled("History", one, many), plot.svg("Scores in the order of trials"), caption.strip())
+    steps = [0, *(i for i in range(1, len(best)) if best[i] > best[i - 1])]
+    ends = [*(numbers[i] for i in steps[1:]), max(every)]
+    xs = [x for start, end in zip(steps, ends, strict=True) for x in (numbers[start], end)]
+    plot.line(xs, [run.plain(float(best[i])) for i in steps for _ in range(2)], "c0", "best so far")
+    said = [
+        "Dots are trials, the line is the best so far.",
+        *_pruned(one),
+        _left_out(len(one.rows), MOST_DOTS),
+        _foot(beyond),
+    ]
+    return Figure(
+        _titled("History", one, many), plot.svg("Scores in the order of trials"), " ".join(filter(None, said))
+    )
+
+
+def _pruned(one: _Search) -> list[str]:
+    return (
+        ["Rings ended early, and stand with the score of their last rung."] if len(one.rows) > one.n_completed else []
+    )
 
 
 def _slice(run: Run, one: _Search, name: str, many: bool) -> Figure:
@@ -126,8 +151,8 @@ def _slice(run: Run, one: _Search, name: str, many: bool) -> Figure:
     rows = [row for row in reversed(chosen) if name in row["params"]]  # the best are drawn last, above the others
     scale, beyond = _score_scale(run, one.rows)
     across, values = _axis(one, name, [row["params"][name] for row in rows])
-    plot = Plot(across, scale, x_title=name, y_title=run.metric_name, width=320, height=230)
-    best = {row["trial"] for row in one.rows[: max(1, len(one.rows) // 10)]}
+    plot = Plot(across, scale, x_title=name, y_title=run.metric_name, height=230)
+    best = {row["trial"] for row in one.rows[: max(1, one.n_completed // 10)]}
     for is_best, kind in ((False, "faint"), (True, "c0")):
         here = [i for i, row in enumerate(rows) if (row["trial"] in best) == is_best]
         shown = [rows[i] for i in here]
@@ -154,10 +179,10 @@ def _parallel(run: Run, one: _Search, many: bool) -> Figure:
     axes = [_axis(one, n, [r["params"][n] for r in chosen]) for n in names] if chosen else []
     scale, _ = _score_scale(run, one.rows)
     columns = [*axes, (scale, [run.plain(row["score"]) for row in chosen])]
-    width, height, top, foot = 900, 320, 40, 285
+    width, height, top, foot = 1020, 320, 40, 285
     places = [70 + i * (width - 150) / len(names) for i in range(len(columns))]
     frame = Plot(Scale(), Scale(), width=width, height=height, is_framed=False)
-    n_best = max(1, len(one.rows) // 10)
+    n_best = max(1, one.n_completed // 10)
     best = {row["trial"] for row in one.rows[:n_best]}
     told = _tips(run, chosen)
     for i in reversed(range(len(chosen))):
@@ -166,8 +191,6 @@ def _parallel(run: Run, one: _Search, many: bool) -> Figure:
             for x, (axis, values) in zip(places, columns, strict=True)
         )
         kind = "thread c0" if chosen[i]["trial"] in best else "thread faint"
-        from markupsafe import Markup
-
         frame.marks.append(Markup('<polyline points="{}" class="{}"{}/>').format(points, kind, tip(told[i])))
     for x, (axis, _), name in zip(places, columns, [*names, run.metric_name], strict=True):
         frame.box(x - 0.5, top, 1, foot - top, "stem")
@@ -176,7 +199,11 @@ def _parallel(run: Run, one: _Search, many: bool) -> Figure:
             frame.text(x + 6, foot - share * (foot - top) + 3.5, label, "tick halo", "start", 12)
     caption = " ".join(
         [f"A line a trial; the best tenth ({n_best} trials) in colour.", _left_out(len(rows), MOST_LINES, BEST_LINES)]
-        + ([f"The {MOST_AXES} most important of {len(one.varied)} hyperparameters."] if len(one.varied) > MOST_AXES else [])
+        + (
+            [f"The {MOST_AXES} most important of {len(one.varied)} hyperparameters."]
+            if len(one.varied) > MOST_AXES
+            else []
+        )
     )
     drawing = drawn(width, height, frame.marks, "Configurations and their scores")
     return Figure(_titled("Configurations side by side", one, many), drawing, caption.strip(), is_wide=True)
@@ -197,7 +224,10 @@ def _tips(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _left_out(n: int, limit: int, best: int = BEST_DOTS) -> str:
     if n <= limit:
         return ""
-    return f"Drawn are {limit} of {n} trials: the best {best}, and every {(n - best) / (limit - best):.1f}th of the others by rank."
+    return (
+        f"Drawn are {limit:,} of {n:,} trials: the best {best}, and of the others one in "
+        f"{(n - best) / (limit - best):.2g} by rank."
+    )
 
 
 def _foot(beyond: int) -> str:

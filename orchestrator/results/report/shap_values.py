@@ -14,12 +14,13 @@ from orchestrator import rundir
 from orchestrator.data.columns import scalars
 from orchestrator.data.encode import encode
 from orchestrator.errors import OrchestratorError
+from orchestrator.families.limits import one_thread
 from orchestrator.results.explain import asked_by_place
 from orchestrator.results.model import Model
 from orchestrator.results.report.run import Run
 
 SAMPLE = "sample.parquet"
-MOST_ROWS, FEWEST_ROWS, N_BACKGROUND, MOST_PREDICTIONS = 100, 10, 10, 50_000
+MOST_ROWS, FEWEST_ROWS, N_BACKGROUND, MOST_PREDICTIONS = 100, 10, 10, 20_000
 Array = npt.NDArray[Any]
 
 
@@ -66,8 +67,7 @@ def shap_values(run: Run) -> ShapValues | str:
     places = asked.places()
     background = places[np.linspace(0, len(places) - 1, N_BACKGROUND).astype(np.int64)]
     ask = asked.predict_proba if model.signature.task == "classification" else asked.predict
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with one_thread():
         explainer = shap.explainers.Permutation(ask, shap.maskers.Independent(background), seed=run.job.seed)
         found = explainer(places[:n_rows], max_evals=2 * len(columns) + 1, silent=True).values
     features = np.full((n_rows, len(columns)), np.nan)

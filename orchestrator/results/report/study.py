@@ -20,7 +20,9 @@ FEWEST = 10
 """Completed trials below which nothing is said of importance."""
 
 
-def importances(dimensions: Mapping[str, Dimension], results: Sequence[tuple[Mapping[str, Any], float]]) -> dict[str, float]:
+def importances(
+    dimensions: Mapping[str, Dimension], results: Sequence[tuple[Mapping[str, Any], float]]
+) -> dict[str, float]:
     """Return how much each parameter decides whether a trial is among the best tenth, adding up to 1.
 
     By PED-ANOVA (Watanabe, Bansal, Hutter 2023, arXiv 2304.10255) as Optuna computes it. Looked at are parameters that

@@ -91,8 +91,8 @@ class Plot:
         *,
         x_title: str = "",
         y_title: str = "",
-        width: int = 440,
-        height: int = 290,
+        width: int = 340,
+        height: int = 260,
         right: int = 14,
         is_framed: bool = True,
     ) -> None:
@@ -143,9 +143,7 @@ class Plot:
     def span(self, low: float, high: float, y: Any, kind: str = "c0", told: str = "") -> None:
         """Draw an interval along the horizontal axis."""
         line = Markup('<line x1="{}" x2="{}" y1="{}" y2="{}" class="{}"{}/>')
-        self.marks.append(
-            line.format(self.px(low), self.px(high), self.py(y), self.py(y), f"span {kind}", tip(told))
-        )
+        self.marks.append(line.format(self.px(low), self.px(high), self.py(y), self.py(y), f"span {kind}", tip(told)))
 
     def bar(self, value: float, y: Any, kind: str = "c0", told: str = "", thickness: float = 14) -> None:
         """Draw a horizontal bar from zero."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.results.report import words
 from orchestrator.results.report.certainty import Certainty, Estimate
@@ -40,7 +42,9 @@ def verdict(run: Run, sure: Certainty) -> Verdict:
         ("A simpler model", words.simpler(run, sure)),
         ("Sealed test rows", words.tested(run)),
     )
-    params = tuple((name, words.settings({name: v})[len(name) + 1 :]) for name, v in best["params"].items()) if best else ()
+    params = (
+        tuple((name, words.settings({name: v})[len(name) + 1 :]) for name, v in best["params"].items()) if best else ()
+    )
     return Verdict(
         words.headline(run, sure),
         tuple((question, answer) for question, answer in answers if answer),
@@ -62,40 +66,62 @@ def _warning(run: Run) -> str:
 
 
 def _figure(run: Run, sure: Certainty) -> Figure | None:
-    """Return the baseline, the winner and the test rows on one scale."""
-    best, dummy = run.best, run.dummy
+    """Return the winner, what stands beside it and the test rows on one scale; the baseline where it is not far off."""
+    best = run.best
     if best is None:
         return None
-    rows: list[tuple[str, Estimate, str]] = []
-    if sure.corrected is not None:
-        rows.append(("winner, on new data", sure.corrected, "c0"))
-    rows.append(("winner, cross-validation", _of(run, best), "c0 hollow"))
-    simplest = next((r for r in run.trials if r["trial"] == sure.simplest and r["trial"] != best["trial"]), None)
-    if simplest is not None:
-        rows.append(("simplest that ties", _of(run, simplest), "c2"))
-    scores = run.openings[-1]["scores"] if run.openings else {}
-    for name, score in scores.items():
-        if score is not None:
-            kind = "c1" if name == "best" else "muted"
-            rows.append((f"{name}, test rows", Estimate(run.plain(score) or 0.0), kind))
-    if dummy is not None and dummy["score"] is not None:
-        rows.append(("baseline, cross-validation", _of(run, dummy), "muted"))
+    rows = [*_known(run, sure, best), *_tested(run)]
+    base = _baseline(run)
     values = [v for _, e, _ in rows for v in (e.value, e.low, e.high) if v is not None]
+    reach = max(values) - min(values)
+    near = [row for row in base if min(values) - 2 * reach <= row[1].value <= max(values) + 2 * reach]
+    rows += near
+    scale = Scale.over([*values, *(one.value for _, one, _ in near)], room=0.12)
     names = tuple(name for name, _, _ in rows)
-    plot = Plot(
-        Scale.over(values, room=0.12), Scale(names=names), x_title=run.metric_name, width=460, height=60 + 30 * len(rows)
-    )
+    plot = Plot(scale, Scale(names=names), x_title=run.metric_name, width=430, height=60 + 34 * len(rows))
     for name, one, kind in rows:
+        told = f"{name}: {words.estimate(one)}"
         if one.low is not None and one.high is not None:
-            plot.span(one.low, one.high, name, kind, f"{name}: {words.estimate(one)}")
-        plot.points([one.value], [name], [f"{name}: {words.estimate(one)}"], kind, 5)
-        plot.text(plot.px(one.value), plot.py(name) - 8, number(one.value, 3), "value", "middle")
-    described = "; ".join(f"{name} {words.estimate(one)}" for name, one, _ in rows)
-    return Figure("Scores side by side", plot.svg(described), "Bars are 95 % intervals.")
+            plot.span(one.low, one.high, name, kind, told)
+        plot.points([one.value], [name], [told], kind, 5)
+        plot.text(plot.px(one.value), plot.py(name) - 9, number(one.value, 3), "value", "middle")
+    described = "; ".join(f"{name} {words.estimate(one)}" for name, one, _ in [*rows, *base])
+    far = [f"The baseline lies beyond, at {number(one.value, 3)}." for _, one, _ in base[:1] if not near]
+    has_intervals = any(one.low is not None for _, one, _ in rows)
+    caption = " ".join([*(["Bars are 95 % intervals."] if has_intervals else []), *far])
+    return Figure("Scores side by side", plot.svg(described), caption)
 
 
-def _of(run: Run, row: object) -> Estimate:
-    assert isinstance(row, dict)
+Shown = tuple[str, Estimate, str]
+"""A name, its score, and the classes of its mark."""
+
+
+def _known(run: Run, sure: Certainty, best: Mapping[str, Any]) -> list[Shown]:
+    found: list[Shown] = [] if sure.corrected is None else [("winner, on new data", sure.corrected, "c0")]
+    found.append(("winner, cross-validation", _of(run, best), "c0 hollow"))
+    simplest = next((r for r in run.trials if r["trial"] == sure.simplest and r["trial"] != best["trial"]), None)
+    return found if simplest is None else [*found, (f"simplest tie, {simplest['trial']}", _of(run, simplest), "c2")]
+
+
+def _tested(run: Run) -> list[Shown]:
+    scores = run.openings[-1]["scores"] if run.openings else {}
+    found: list[Shown] = []
+    for name, score in scores.items():
+        value = run.plain(score)
+        if value is not None and name != "dummy":
+            of_winner = name == "best"
+            found.append(
+                (f"{'winner' if of_winner else name}, test rows", Estimate(value), "c1" if of_winner else "muted")
+            )
+    return found
+
+
+def _baseline(run: Run) -> list[Shown]:
+    dummy = run.dummy
+    return [] if dummy is None or dummy["score"] is None else [("baseline, cross-validation", _of(run, dummy), "muted")]
+
+
+def _of(run: Run, row: Mapping[str, Any]) -> Estimate:
     low, high = sorted_ends(run.plain(row["ci_low"]), run.plain(row["ci_high"]))
     return Estimate(run.plain(row["score"]) or 0.0, low, high)
 

@@ -19,9 +19,10 @@ def headline(run: Run, sure: Certainty) -> str:
         return "No model was found"
     if sure.beats_dummy is False:
         return f"No model is shown to predict {_target(run)} better than the baseline"
+    score, where = run.plain(best["score"]), "in cross-validation"
     if sure.corrected is not None:
-        return f"{best['family']} predicts {_target(run)} with {run.metric_name} {number(sure.corrected.value, 3)} on new data"
-    return f"{best['family']} predicts {_target(run)} with {run.metric_name} {number(run.plain(best['score']), 3)} in cross-validation"
+        score, where = sure.corrected.value, "on new data"
+    return f"{best['family']} predicts {_target(run)} with {run.metric_name} {number(score, 3)} {where}"
 
 
 def _target(run: Run) -> str:

@@ -32,7 +32,7 @@
         row.hidden = !fits || (!all && shown >= FIRST);
         shown += !row.hidden;
       }
-      output.textContent = `${count(shown)} of ${count(rows.length)} rows` + (found > shown ? `, ${count(found)} found` : "");
+      output.textContent = `${count(shown)} of ${count(rows.length)} rows` + (found > shown && words.length ? `, ${count(found)} found` : "");
       more.hidden = found <= FIRST;
       more.textContent = all ? "Show fewer" : `Show all ${count(found)}`;
     };
