@@ -33,7 +33,7 @@ def html(path: Path, with_shap: bool = False) -> str:
     # Optuna and jinja2 come with these, which a process that writes no report does without.
     from orchestrator.results.report import board, curves, features, groups, page, quality, record, searches
     from orchestrator.results.report.certainty import certainty
-    from orchestrator.results.report.predictions import out_of_fold, tested
+    from orchestrator.results.report.predictions import of_test_rows, out_of_fold
     from orchestrator.results.report.run import Run
     from orchestrator.results.report.verdict import verdict
 
@@ -41,7 +41,7 @@ def html(path: Path, with_shap: bool = False) -> str:
     unseen = out_of_fold(run)
     sections = [
         board.section(run),
-        quality.section(run, unseen, tested(run)),
+        quality.section(run, unseen, of_test_rows(run)),
         features.section(run, with_shap=with_shap),
         groups.section(run, unseen),
         searches.section(run),
@@ -60,12 +60,12 @@ def markdown(path: Path, with_shap: bool = False) -> str:
     from orchestrator.results.report import groups, quality
     from orchestrator.results.report.card import card
     from orchestrator.results.report.certainty import certainty
-    from orchestrator.results.report.predictions import out_of_fold, tested
+    from orchestrator.results.report.predictions import of_test_rows, out_of_fold
     from orchestrator.results.report.run import Run
 
     run = Run.read(path)
     unseen = out_of_fold(run)
-    sections = [quality.section(run, unseen, tested(run)), groups.section(run, unseen)]
+    sections = [quality.section(run, unseen, of_test_rows(run)), groups.section(run, unseen)]
     return card(run, certainty(run), [table for section in sections for table in section.tables])
 
 

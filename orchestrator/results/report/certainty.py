@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.errors import RunError
 from orchestrator.results.report.run import Run
-from orchestrator.results.statistics import Interval, Statistics
 
 STATISTICS = "statistics.json"
 
@@ -47,20 +48,20 @@ def certainty(run: Run) -> Certainty:
         RunError: The file is damaged.
     """
     try:
-        found = Statistics.from_dict(json.loads((run.path / STATISTICS).read_text(encoding="utf-8")))
+        found = json.loads((run.path / STATISTICS).read_text(encoding="utf-8"))
+        return Certainty(
+            None if found["corrected"] is None else _estimate(run, found["corrected"]),
+            found["refit_shift"] is None,
+            found["sentence"],
+            found["beats_dummy"],
+            found["simplest"],
+        )
     except FileNotFoundError:
         return Certainty()
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{run.path / STATISTICS} is damaged ({error}); `orchestrator resume` writes it anew") from None
-    return Certainty(
-        None if found.corrected is None else _estimate(run, found.corrected),
-        found.is_conservative,
-        found.sentence,
-        found.beats_dummy,
-        found.simplest,
-    )
 
 
-def _estimate(run: Run, one: Interval) -> Estimate:
-    ends = sorted([run.plain(one.low) or 0.0, run.plain(one.high) or 0.0])
-    return Estimate(run.plain(one.score) or 0.0, *ends)
+def _estimate(run: Run, one: Mapping[str, Any]) -> Estimate:
+    low, high = sorted(run.plain(one[name]) or 0.0 for name in ("low", "high"))
+    return Estimate(run.plain(one["score"]) or 0.0, low, high)

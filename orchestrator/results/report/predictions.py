@@ -57,7 +57,7 @@ def out_of_fold(run: Run) -> Predictions | None:
     return Predictions(rows, truth, said, None, places)
 
 
-def tested(run: Run) -> Predictions | None:
+def of_test_rows(run: Run) -> Predictions | None:
     """Return what the winner said of the test rows, or None where they were not opened for it."""
     path = run.path / rundir.TEST
     if not path.exists():
