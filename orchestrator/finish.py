@@ -87,8 +87,8 @@ class End:
             self.prepared, self.path, self.board, self.states, self.executor, self.train, self.should_stop
         )
         test = self.executor.share(self.prepared.data.test if opens else None)
-        for unit in units.values():
-            self.executor.submit(unit, self.train, [test], is_limited=False)
+        for name, unit in units.items():
+            self.executor.submit(unit, self.train, [test], is_limited=name == EXPLAINED)
         of_board = None if gathered is None else gathered.statistics()  # while the models fit
         sureness = Sureness(len(self.board), of_board, {}, None if gathered is None else gathered.ensemble())
         board = sureness.on(self.board)

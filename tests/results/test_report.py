@@ -28,8 +28,9 @@ from orchestrator.results.report.certainty import Certainty, Estimate, certainty
 from orchestrator.results.report.parts import sampled
 from orchestrator.results.report.predictions import of_test_rows, out_of_fold
 from orchestrator.results.report.run import Run
+from orchestrator.results.report.scale import Scale
 from orchestrator.results.report.study import importances
-from orchestrator.results.report.svg import Plot, Scale
+from orchestrator.results.report.svg import Plot
 from orchestrator.results.report.verdict import verdict
 from orchestrator.space import Range
 
@@ -314,6 +315,21 @@ def test_searches_are_drawn_with_a_slice_for_each_hyperparameter_that_varies(run
     titles = [figure.title for figure in searches.section(run).figures]
     assert titles == ["What mattered", "History", *titles[2:4], "Configurations side by side"]
     assert set(titles[2:4]) == {"n_neighbors", "weights"}
+
+
+def test_a_second_objective_is_drawn_with_the_front_that_none_beats(run):
+    other = dataclasses.replace(run, job=dataclasses.replace(run.job, objectives=("score", "predict_time")))
+    figure = searches.section(other).figures[-1]
+    rows = [row for row in run.trials if row["state"] == "completed"]
+    unbeaten = [
+        row
+        for row in rows
+        if not any(r["score"] >= row["score"] and r["predict_time_s"] < row["predict_time_s"] for r in rows)
+    ]
+    best = max(unbeaten, key=lambda row: row["score"])
+    assert figure.title == "Score and prediction time"
+    assert figure.drawing.count('class="dot c0"') <= len(unbeaten)
+    assert best["trial"] in figure.drawing
 
 
 def test_trials_that_ended_early_and_failed_are_told_apart(run):

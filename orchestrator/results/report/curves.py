@@ -11,7 +11,8 @@ from orchestrator import oof
 from orchestrator.errors import JobError
 from orchestrator.results.report.parts import Figure, Section
 from orchestrator.results.report.run import Run
-from orchestrator.results.report.svg import Plot, Scale
+from orchestrator.results.report.scale import Scale
+from orchestrator.results.report.svg import Plot
 from orchestrator.results.report.words import counted
 
 MOST_TRIALS = 5

@@ -11,8 +11,9 @@ from orchestrator.errors import RunError
 from orchestrator.results.explain import REPEATS, Explained
 from orchestrator.results.report.parts import Figure, Section, Table, cell, number, shortened
 from orchestrator.results.report.run import Run
+from orchestrator.results.report.scale import Scale
 from orchestrator.results.report.shap_values import ShapValues, shap_values
-from orchestrator.results.report.svg import GOLDEN, Plot, Scale
+from orchestrator.results.report.svg import GOLDEN, Plot
 from orchestrator.results.report.words import counted
 
 MOST_BARS, MOST_SWARMS = 20, 12

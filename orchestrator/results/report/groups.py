@@ -19,7 +19,8 @@ from orchestrator.families.scoring import score_of
 from orchestrator.results.report.parts import Cell, Figure, Section, Table, cell, number, shortened
 from orchestrator.results.report.predictions import Array, Predictions
 from orchestrator.results.report.run import Run
-from orchestrator.results.report.svg import Plot, Scale
+from orchestrator.results.report.scale import Scale
+from orchestrator.results.report.svg import Plot
 
 MOST_GROUPS = 12
 N_QUANTILES = 4

@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from orchestrator.results.report.parts import Figure, Section, number, sampled
 from orchestrator.results.report.run import Run
+from orchestrator.results.report.scale import Scale
 from orchestrator.results.report.study import FEWEST, importances
-from orchestrator.results.report.svg import GOLDEN, Plot, Scale, drawn, tip
+from orchestrator.results.report.svg import GOLDEN, Plot, drawn, tip
 from orchestrator.space import Dimension, Range, dimensions
 
 MOST_DOTS, BEST_DOTS = 400, 100
@@ -61,6 +62,8 @@ def section(run: Run) -> Section:
         figures += [_slice(run, one, name, many) for name in one.varied[:MOST_SLICES]]
         if len(one.varied) > 1:
             figures.append(_parallel(run, one, many))
+    if "predict_time" in run.job.objectives:
+        figures.append(_front(run))
     return Section("hyperparameters", "Hyperparameters", sentences, figures)
 
 
@@ -207,6 +210,26 @@ def _parallel(run: Run, one: _Search, many: bool) -> Figure:
     )
     drawing = drawn(width, height, frame.marks, "Configurations and their scores")
     return Figure(_titled("Configurations side by side", one, many), drawing, caption.strip(), is_wide=True)
+
+
+def _front(run: Run) -> Figure:
+    """Return scores over prediction times, with the trials that none beats in both."""
+    rows = [r for r in run.trials if r["state"] == "completed" and r["predict_time_s"]]
+    front: list[Mapping[str, Any]] = []
+    for row in rows:  # from the best score to the worst
+        if not front or row["predict_time_s"] < front[-1]["predict_time_s"]:
+            front.append(row)
+    chosen = [rows[i] for i in sampled(len(rows), MOST_DOTS, BEST_DOTS)]
+    scale, beyond = _score_scale(run, rows)
+    times = [row["predict_time_s"] for row in rows]
+    plot = Plot(
+        Scale.over(times, is_log=True), scale, x_title="seconds of predicting, over folds", y_title=run.metric_name
+    )
+    for shown, kind in ((chosen, "faint"), (front, "c0")):
+        ys = [run.plain(row["score"]) for row in shown]
+        plot.points([row["predict_time_s"] for row in shown], ys, _tips(run, shown), kind, 2.5)
+    caption = f"In colour: the {len(front)} trials that none beats in score without being slower. {_foot(beyond)}"
+    return Figure("Score and prediction time", plot.svg("Scores over prediction times"), caption.strip())
 
 
 def _jittered(axis: Scale, value: Any, i: int) -> float:

@@ -10,7 +10,8 @@ from orchestrator.results.report import words
 from orchestrator.results.report.certainty import Certainty, Estimate
 from orchestrator.results.report.parts import Figure, number
 from orchestrator.results.report.run import Run
-from orchestrator.results.report.svg import Plot, Scale
+from orchestrator.results.report.scale import Scale
+from orchestrator.results.report.svg import Plot
 
 
 @dataclass(frozen=True, slots=True)
