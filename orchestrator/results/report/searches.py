@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from orchestrator.results.report.parts import Figure, Section, number, sampled
+from orchestrator.results.report.parts import Figure, Section, sampled
 from orchestrator.results.report.run import Run
 from orchestrator.results.report.scale import Scale
-from orchestrator.results.report.study import FEWEST, importances
+from orchestrator.results.report.searched import Searched, axis_of, described, number_of, score_scale, tips
+from orchestrator.results.report.study import FEWEST
 from orchestrator.results.report.svg import GOLDEN, Plot, drawn, tip
-from orchestrator.space import Dimension, Range, dimensions
+from orchestrator.space import dimensions
 
 MOST_DOTS, BEST_DOTS = 400, 100
 """Trials in a drawing: the best ones, and every so many of the others by rank."""
 MOST_LINES, BEST_LINES = 300, 60
 MOST_SLICES = 8
 MOST_AXES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """A search's trials that have a score, and its hyperparameters that vary, the most important first.
-
-    Attributes:
-        name: The search's name.
-        rows: Completed trials by rank, behind them those that ended early.
-        n_completed: How many completed.
-        space: Its space.
-        importance: By hyperparameter, the largest first.
-        varied: The hyperparameters with more than one value.
-    """
-
-    name: str
-    rows: Sequence[Mapping[str, Any]]
-    n_completed: int
-    space: Mapping[str, Dimension]
-    importance: Mapping[str, float]
-    varied: Sequence[str]
 
 
 def section(run: Run) -> Section:
@@ -53,7 +32,7 @@ def section(run: Run) -> Section:
         if not any(row["state"] == "completed" for row in rows):
             sentences.append(f"{spec.name}: no trial completed.")
             continue
-        one = _described(str(spec.name), rows, dimensions(spec.space or {}))
+        one = described(str(spec.name), rows, dimensions(spec.space or {}))
         many = len(run.job.searches) > 1
         sentences.append(_sentence(one))
         if one.importance:
@@ -67,14 +46,7 @@ def section(run: Run) -> Section:
     return Section("hyperparameters", "Hyperparameters", sentences, figures)
 
 
-def _described(name: str, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Dimension]) -> _Search:
-    completed = [row for row in rows if row["state"] == "completed"]
-    found = importances(space, [(row["params"], row["score"]) for row in completed])
-    varied = [n for n in space if len({repr(r["params"].get(n)) for r in rows}) > 1]
-    return _Search(name, rows, len(completed), space, found, sorted(varied, key=lambda n: -found.get(n, 0.0)))
-
-
-def _sentence(one: _Search) -> str:
+def _sentence(one: Searched) -> str:
     if not one.importance:
         few = f"fewer than {FEWEST} trials completed" if one.n_completed < FEWEST else "scores or values do not vary"
         return f"{one.name}: importances are left out, since {few}."
@@ -87,11 +59,11 @@ def _sentence(one: _Search) -> str:
     )
 
 
-def _titled(title: str, one: _Search, many: bool) -> str:
+def _titled(title: str, one: Searched, many: bool) -> str:
     return f"{one.name}: {title[0].lower()}{title[1:]}" if many else title
 
 
-def _importance(one: _Search, many: bool) -> Figure:
+def _importance(one: Searched, many: bool) -> Figure:
     names = tuple(one.importance)
     plot = Plot(
         Scale(0.0, max(one.importance.values()) * 1.12 or 1.0),
@@ -106,27 +78,16 @@ def _importance(one: _Search, many: bool) -> Figure:
     return Figure(_titled("What mattered", one, many), plot.svg("Importance of hyperparameters"), caption)
 
 
-def _score_scale(run: Run, rows: Sequence[Mapping[str, Any]]) -> tuple[Scale, int]:
-    """Return a scale of scores that far outliers do not squeeze, and how many lie beyond it."""
-    values = np.array([run.plain(row["score"]) for row in rows], dtype=np.float64)
-    is_up = not run.metric.startswith("neg_")
-    best, worst = (values.max(), values.min()) if is_up else (values.min(), values.max())
-    low = np.quantile(values, 0.05 if is_up else 0.95)
-    end = worst if abs(worst - low) <= abs(best - low) else low  # a twentieth at most is squeezed
-    beyond = int((values < end).sum() if is_up else (values > end).sum())
-    return Scale.over([float(best), float(end)]), beyond
-
-
-def _history(run: Run, one: _Search, many: bool) -> Figure:
-    scale, beyond = _score_scale(run, one.rows)
-    by_number = sorted(one.rows[: one.n_completed], key=_number_of)
-    numbers = [_number_of(row) for row in by_number]
-    every = [_number_of(row) for row in one.rows]
+def _history(run: Run, one: Searched, many: bool) -> Figure:
+    scale, beyond = score_scale(run, one.rows)
+    by_number = sorted(one.rows[: one.n_completed], key=number_of)
+    numbers = [number_of(row) for row in by_number]
+    every = [number_of(row) for row in one.rows]
     plot = Plot(Scale.over(every), scale, x_title="trial, in the order proposed", y_title=run.metric_name)
     shown = [one.rows[i] for i in sampled(len(one.rows), MOST_DOTS, BEST_DOTS)]
     for state, kind in (("pruned", "faint hollow"), ("completed", "faint")):
         here = [row for row in shown if row["state"] == state]
-        plot.points([_number_of(r) for r in here], [run.plain(r["score"]) for r in here], _tips(run, here), kind, 2.5)
+        plot.points([number_of(r) for r in here], [run.plain(r["score"]) for r in here], tips(run, here), kind, 2.5)
     best = np.maximum.accumulate([row["score"] for row in by_number])
     steps = [0, *(i for i in range(1, len(best)) if best[i] > best[i - 1])]
     ends = [*(numbers[i] for i in steps[1:]), max(every)]
@@ -143,51 +104,39 @@ def _history(run: Run, one: _Search, many: bool) -> Figure:
     )
 
 
-def _pruned(one: _Search) -> list[str]:
+def _pruned(one: Searched) -> list[str]:
     return (
         ["Rings ended early, and stand with the score of their last rung."] if len(one.rows) > one.n_completed else []
     )
 
 
-def _slice(run: Run, one: _Search, name: str, many: bool) -> Figure:
+def _slice(run: Run, one: Searched, name: str, many: bool) -> Figure:
     chosen = [one.rows[i] for i in sampled(len(one.rows), MOST_DOTS, BEST_DOTS)]
     rows = [row for row in reversed(chosen) if name in row["params"]]  # the best are drawn last, above the others
-    scale, beyond = _score_scale(run, one.rows)
-    across, values = _axis(one, name, [row["params"][name] for row in rows])
+    scale, beyond = score_scale(run, one.rows)
+    across, values = axis_of(one, name, [row["params"][name] for row in rows])
     plot = Plot(across, scale, x_title=name, y_title=run.metric_name, height=230)
     best = {row["trial"] for row in one.rows[: max(1, one.n_completed // 10)]}
     for is_best, kind in ((False, "faint"), (True, "c0")):
         here = [i for i, row in enumerate(rows) if (row["trial"] in best) == is_best]
         shown = [rows[i] for i in here]
-        plot.points([values[i] for i in here], [run.plain(r["score"]) for r in shown], _tips(run, shown), kind, 2.5)
+        plot.points([values[i] for i in here], [run.plain(r["score"]) for r in shown], tips(run, shown), kind, 2.5)
     return Figure(_titled(name, one, many) if many else name, plot.svg(f"Scores over {name}"), _foot(beyond))
 
 
-def _axis(one: _Search, name: str, values: Sequence[Any]) -> tuple[Scale, list[Any]]:
-    """Return a scale for a parameter's values, and the values as it takes them."""
-    dimension = one.space[name]
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    if isinstance(dimension, Range) or (len(numbers) == len(values) and len(set(values)) > 6):
-        is_log = isinstance(dimension, Range) and dimension.log
-        return Scale.over([float(v) for v in values], is_log=is_log), [float(v) for v in values]
-    shown = [str(value) for value in values]
-    every = [str(v) for v in dimension] if not isinstance(dimension, Range) else []
-    return Scale(names=tuple(dict.fromkeys([*(v for v in every if v in set(shown)), *shown]))), shown
-
-
-def _parallel(run: Run, one: _Search, many: bool) -> Figure:
+def _parallel(run: Run, one: Searched, many: bool) -> Figure:
     names = list(one.varied[:MOST_AXES])
     rows = [r for r in one.rows if all(n in r["params"] for n in names)]
     chosen = [rows[i] for i in sampled(len(rows), MOST_LINES, BEST_LINES)]
-    axes = [_axis(one, n, [r["params"][n] for r in chosen]) for n in names] if chosen else []
-    scale, _ = _score_scale(run, one.rows)
+    axes = [axis_of(one, n, [r["params"][n] for r in chosen]) for n in names] if chosen else []
+    scale, _ = score_scale(run, one.rows)
     columns = [*axes, (scale, [run.plain(row["score"]) for row in chosen])]
     width, height, top, foot = 1020, 320, 40, 285
     places = [70 + i * (width - 150) / len(names) for i in range(len(columns))]
     frame = Plot(Scale(), Scale(), width=width, height=height, is_framed=False)
     n_best = max(1, one.n_completed // 10)
     best = {row["trial"] for row in one.rows[:n_best]}
-    told = _tips(run, chosen)
+    told = tips(run, chosen)
     for i in reversed(range(len(chosen))):
         points = " ".join(
             f"{x:.0f},{foot - _jittered(axis, values[i], i) * (foot - top):.0f}"
@@ -220,28 +169,20 @@ def _front(run: Run) -> Figure:
         if not front or row["predict_time_s"] < front[-1]["predict_time_s"]:
             front.append(row)
     chosen = [rows[i] for i in sampled(len(rows), MOST_DOTS, BEST_DOTS)]
-    scale, beyond = _score_scale(run, rows)
+    scale, beyond = score_scale(run, rows)
     times = [row["predict_time_s"] for row in rows]
     plot = Plot(
         Scale.over(times, is_log=True), scale, x_title="seconds of predicting, over folds", y_title=run.metric_name
     )
     for shown, kind in ((chosen, "faint"), (front, "c0")):
         ys = [run.plain(row["score"]) for row in shown]
-        plot.points([row["predict_time_s"] for row in shown], ys, _tips(run, shown), kind, 2.5)
+        plot.points([row["predict_time_s"] for row in shown], ys, tips(run, shown), kind, 2.5)
     caption = f"In colour: the {len(front)} trials that none beats in score without being slower. {_foot(beyond)}"
     return Figure("Score and prediction time", plot.svg("Scores over prediction times"), caption.strip())
 
 
 def _jittered(axis: Scale, value: Any, i: int) -> float:
     return axis.at(value) + (0.5 / len(axis.names) * ((i * GOLDEN) % 1 - 0.5) if axis.names else 0.0)
-
-
-def _number_of(row: Mapping[str, Any]) -> int:
-    return int(row["trial"].rpartition("/")[2])
-
-
-def _tips(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [f"{row['trial']}: {run.metric_name} {number(run.plain(row['score']))}" for row in rows]
 
 
 def _left_out(n: int, limit: int, best: int = BEST_DOTS) -> str:
