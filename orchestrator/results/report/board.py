@@ -27,8 +27,9 @@ def section(run: Run) -> Section:
     cells = [_cells(run, row, params, has_intervals, has_ties) for row in rows]
     left_out = len(run.board) - len(rows)
     more = f" The first {MOST_ROWS:,} of {len(run.board):,} rows; all are in leaderboard.csv." if left_out else ""
+    lower = f" Lower {run.metric_name} is better." if run.metric.startswith("neg_") else ""
     said = (
-        f"{counted(len(run.trials), 'trial')} and the baseline. Equal scores go to the simpler model.{more} "
+        f"{counted(len(run.trials), 'trial')} and the baseline.{lower} Equal scores go to the simpler model.{more} "
         "± std is the standard deviation over folds, which says little of how sure a score is"
         + ("; the interval does." if has_intervals else ".")
     )

@@ -26,6 +26,8 @@ MOST_CLASSES = 30
 """Classes of a confusion matrix; the most frequent ones, the rest together."""
 MOST_CURVES = 6
 N_BINS = 10
+MOST_OPEN = 12
+"""Classes of a table that is shown before it is asked for."""
 
 
 def section(run: Run, out_of_fold: Predictions | None, tested: Predictions | None) -> Section:
@@ -77,7 +79,7 @@ def _confusion(run: Run, one: Predictions) -> Figure:
     for i in range(n):
         y = top + i * side
         plot.text(left - 6, y + side / 2 + 4, names[i], "tick", "end", 14)
-        plot.text(left + (i + 0.5) * side, top + n * side + 15, names[i], "tick", "middle", max(2, int(side / 6)))
+        plot.text(left + (i + 0.5) * side, top + n * side + 15, names[i], "tick", "middle", max(2, int(side / 7)))
         for j in range(n):
             told = f"{names[i]} taken for {names[j]}: {table[i, j]:,} ({shares[i, j]:.1%} of {names[i]})"
             x = left + j * side
@@ -119,7 +121,13 @@ def _by_class(run: Run, one: Predictions) -> Table:
         ]
         for code, name in enumerate(names)
     ]
-    return Table(["class", "rows", "precision", "recall", "F1"], rows, "By class", f"From {one.rows}.")
+    return Table(
+        ["class", "rows", "precision", "recall", "F1"],
+        rows,
+        "By class",
+        f"From {one.rows}.",
+        is_folded=len(rows) > MOST_OPEN,
+    )
 
 
 def _curves(run: Run, one: Predictions) -> list[tuple[str, Array, Array, str]]:

@@ -89,7 +89,8 @@ def _figure(run: Run, sure: Certainty) -> Figure | None:
     described = "; ".join(f"{name} {words.estimate(one)}" for name, one, _ in [*rows, *base])
     far = [f"The baseline lies beyond, at {number(one.value, 3)}." for _, one, _ in base[:1] if not near]
     has_intervals = any(one.low is not None for _, one, _ in rows)
-    caption = " ".join([*(["Bars are 95 % intervals."] if has_intervals else []), *far])
+    turned = ["Lower is better."] if run.metric.startswith("neg_") else []
+    caption = " ".join([*turned, *(["Bars are 95 % intervals."] if has_intervals else []), *far])
     return Figure("Scores side by side", plot.svg(described), caption)
 
 
