@@ -60,7 +60,8 @@ def test_run_leaves_the_documented_files(finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {
         *("job.yaml", "manifest.json", "ledger", "log.jsonl", "trials.parquet", "study", "best"),
-        *("leaderboard.parquet", "leaderboard.csv", "leaderboard.md", "oof", "test.parquet", "statistics.json", "explained.json"),
+        *("leaderboard.parquet", "leaderboard.csv", "leaderboard.md", "oof", "test.parquet", "statistics.json"),
+        "explained.json",
     }
     manifest = json.loads((finished / "manifest.json").read_text())
     assert (manifest["state"], manifest["exit_code"], manifest["orchestrator"]) == ("finished", 0, __version__)

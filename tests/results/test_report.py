@@ -84,18 +84,12 @@ def text_of(section) -> str:
 
 
 def with_statistics(path, folder, **changes) -> Run:
-    """Return a copy of a run whose statistics are these."""
+    """Return a copy of a run whose statistics of the board are these."""
     copy = folder / "with-statistics"
     shutil.copytree(path, copy)
-    best = Run.read(path).best["trial"]
-    values = {
-        "corrected": {"score": 0.8, "low": 0.7, "high": 0.9},
-        "refit_shift": None,
-        "sentence": "Something was learnt.",
-        "beats_dummy": True,
-        "simplest": best,
-    }
-    (copy / "statistics.json").write_text(json.dumps(values | changes))
+    values = json.loads((copy / "statistics.json").read_text())
+    values["board"] |= {"corrected": {"score": 0.8, "low": 0.7, "high": 0.9}, "refit_shift": None, **changes}
+    (copy / "statistics.json").write_text(json.dumps(values))
     return Run.read(copy)
 
 
@@ -107,13 +101,16 @@ def test_the_first_screen_answers_what_won_and_how_sure_that_is(run_path, tmp_pa
     assert shown.headline == "knn predicts y with roc_auc 0.800 on new data"
     assert "24 completed trials" in answers["What won"]
     assert answers["On new data"].startswith("0.8000 (95 % interval 0.7000 to 0.9000), corrected")
-    assert answers["Against the baseline"].startswith("Something was learnt.")
+    assert answers["Against the baseline"].startswith("Something was learnt")
     assert "1 other trial cannot be told from the winner; the simplest is knn/3" in answers["A simpler model"]
-    assert f"best {run.openings[0]['scores']['best']:.4f}" in answers["Sealed test rows"]
+    assert f"best {run.openings[0]['scores']['best']:.4f} (95 % interval" in answers["Sealed test rows"]
     assert "opened once" in answers["Sealed test rows"]
 
 
-def test_without_statistics_the_plain_score_is_said_to_flatter(run):
+def test_without_statistics_the_plain_score_is_said_to_flatter(run_path, tmp_path):
+    shutil.copytree(run_path, tmp_path / "run")
+    (tmp_path / "run" / "statistics.json").unlink()
+    run = Run.read(tmp_path / "run")
     assert certainty(run) == Certainty()
     assert "flatters" in words.expected(run, certainty(run))
     assert "in cross-validation" in words.headline(run, certainty(run))
@@ -143,6 +140,26 @@ def test_a_second_opening_is_marked(run):
     assert "opened 2 times" in verdict(again, Certainty()).warning
     assert "not unseen any more" in dict(verdict(again, Certainty()).answers)["Sealed test rows"]
     assert "2 (again)" in text_of(record.job_section(again))
+
+
+def test_an_opening_for_another_trial_is_not_the_winners(run):
+    manifest = {**run.manifest, "test": {"openings": [{**run.openings[0], "best": "knn/99"}]}}
+    other = dataclasses.replace(run, manifest=manifest)
+    assert (
+        words.tested(other, Certainty())
+        == "32 rows were opened for knn/99, the best then, and stay closed for this one."
+    )
+    assert of_test_rows(other) is None
+
+
+def test_an_ensemble_stands_beside_the_winner(tmp_path):
+    path = made(tmp_path, columns(N_ROWS), ensemble={"size": 5})
+    run = Run.read(path)
+    shown = verdict(run, certainty(run))
+    assert run.best["family"] == "knn"
+    assert "score" in dict(shown.answers)["An ensemble"]
+    assert "ensemble" in shown.figure.drawing
+    assert "ensemble/0" in report.html(path)
 
 
 def test_out_of_fold_predictions_give_the_leaders_score(run):
@@ -351,7 +368,7 @@ def test_sections_without_data_say_why(tmp_path):
     assert "keeps no predictions" in quality.section(run, unseen, of_test_rows(run)).absent
     assert "keeps no predictions" in curves.section(run).absent
     assert "data.sensitive" in groups.section(run, unseen).absent
-    assert words.tested(run) == "None were set aside."
+    assert words.tested(run, Certainty()) == "None were set aside."
     assert "Left out: no data.sensitive" in report.html(path)
 
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.results.report.certainty import sorted_ends
 from orchestrator.results.report.parts import Cell, Section, Table, cell, number
 from orchestrator.results.report.run import Run
-from orchestrator.results.report.verdict import sorted_ends
 from orchestrator.results.report.words import counted, seconds
 
 MOST_ROWS = 2000

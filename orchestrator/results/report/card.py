@@ -86,8 +86,8 @@ def _header(run: Run, sure: Certainty) -> dict[str, Any]:
         metrics.append(_metric(run, "cross-validation, the best of many", run.plain(best["score"])))
     if sure.corrected is not None:
         metrics.insert(0, _metric(run, "corrected for selection, 95 % interval in the text", sure.corrected.value))
-    if run.openings:
-        metrics.append(_metric(run, "sealed test rows", run.plain(run.openings[-1]["scores"].get("best"))))
+    if run.opening is not None:
+        metrics.append(_metric(run, "sealed test rows", run.plain(run.opening["scores"].get("best"))))
     return {
         "library_name": "batch-orchestrator",
         "pipeline_tag": pipeline,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.errors import RunError
 from orchestrator.results.report.run import Run
+from orchestrator.results.statistics import Statistics
 
 STATISTICS = "statistics.json"
 
@@ -32,6 +33,8 @@ class Certainty:
         dummy: Whether anything beats the baseline, in words.
         beats_dummy: The same.
         simplest: The simplest trial that ties with the leader.
+        tests: Scores on the test rows with their intervals, by model.
+        ensemble: How far the ensemble is ahead of the leader, in the scorer's sign, with its interval.
     """
 
     corrected: Estimate | None = None
@@ -39,6 +42,8 @@ class Certainty:
     dummy: str = ""
     beats_dummy: bool | None = None
     simplest: str | None = None
+    tests: Mapping[str, Estimate] = field(default_factory=dict)
+    ensemble: Estimate | None = None
 
 
 def certainty(run: Run) -> Certainty:
@@ -49,12 +54,15 @@ def certainty(run: Run) -> Certainty:
     """
     try:
         found = json.loads((run.path / STATISTICS).read_text(encoding="utf-8"))
+        tests = {name: _estimate(run, one) for name, one in found["test"].items() if one["score"] is not None}
+        ahead = found["ensemble"] and found["ensemble"]["ahead"]
+        ensemble = Estimate(ahead["score"], ahead["low"], ahead["high"]) if ahead else None
+        if found["board"] is None:
+            return Certainty(tests=tests, ensemble=ensemble)
+        board = Statistics.from_dict(found["board"])
+        corrected = None if board.corrected is None else _estimate(run, asdict(board.corrected))
         return Certainty(
-            None if found["corrected"] is None else _estimate(run, found["corrected"]),
-            found["refit_shift"] is None,
-            found["sentence"],
-            found["beats_dummy"],
-            found["simplest"],
+            corrected, board.is_conservative, board.sentence, board.beats_dummy, board.simplest, tests, ensemble
         )
     except FileNotFoundError:
         return Certainty()
@@ -63,5 +71,10 @@ def certainty(run: Run) -> Certainty:
 
 
 def _estimate(run: Run, one: Mapping[str, Any]) -> Estimate:
-    low, high = sorted(run.plain(one[name]) or 0.0 for name in ("low", "high"))
+    low, high = sorted_ends(run.plain(one["low"]), run.plain(one["high"]))
     return Estimate(run.plain(one["score"]) or 0.0, low, high)
+
+
+def sorted_ends(low: float | None, high: float | None) -> tuple[float | None, float | None]:
+    """Return the ends of an interval in order: they change places where a scorer's sign is taken off."""
+    return (high, low) if low is not None and high is not None and low > high else (low, high)

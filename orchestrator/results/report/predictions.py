@@ -60,7 +60,7 @@ def out_of_fold(run: Run) -> Predictions | None:
 def of_test_rows(run: Run) -> Predictions | None:
     """Return what the winner said of the test rows, or None where they were not opened for it."""
     path = run.path / rundir.TEST
-    if not path.exists():
+    if run.opening is None or not path.exists():
         return None
     table = pq.read_table(path)
     if "best" not in table.column_names:

@@ -16,7 +16,7 @@ from orchestrator import rundir
 from orchestrator.data.encode import Signature
 from orchestrator.errors import JobError, RunError
 from orchestrator.job import Job
-from orchestrator.results.leaderboard import plain_score
+from orchestrator.results.leaderboard import NO_TRIALS, plain_score
 
 BOARD, TRIALS = "leaderboard.parquet", "trials.parquet"
 
@@ -86,7 +86,7 @@ class Run:
     @property
     def best(self) -> Mapping[str, Any] | None:
         """The leader's row."""
-        return next((r for r in self.board if r["family"] != "dummy" and r["state"] == "completed"), None)
+        return next((row for row in self.trials if row["state"] == "completed"), None)
 
     @property
     def dummy(self) -> Mapping[str, Any] | None:
@@ -95,10 +95,21 @@ class Run:
 
     @property
     def trials(self) -> list[Mapping[str, Any]]:
-        """All rows but the baseline's, by rank."""
-        return [row for row in self.board if row["family"] != "dummy"]
+        """The rows of the searches, by rank: neither the baseline's nor an ensemble's."""
+        return [row for row in self.board if row["family"] not in NO_TRIALS]
+
+    @property
+    def ensemble(self) -> Mapping[str, Any] | None:
+        """The row of the ensemble, where the job asks for one."""
+        return next((row for row in self.board if row["family"] == "ensemble"), None)
 
     @property
     def openings(self) -> list[Mapping[str, Any]]:
         """The openings of the test rows, in their order."""
         return list(self.manifest["test"]["openings"])
+
+    @property
+    def opening(self) -> Mapping[str, Any] | None:
+        """The opening of the test rows for the leader; None where there is none, or it was for another trial."""
+        last = self.openings[-1] if self.openings else None
+        return last if last is not None and self.best is not None and last["best"] == self.best["trial"] else None

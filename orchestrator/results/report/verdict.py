@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.results.report import words
-from orchestrator.results.report.certainty import Certainty, Estimate
+from orchestrator.results.report.certainty import Certainty, Estimate, sorted_ends
 from orchestrator.results.report.parts import Figure, number
 from orchestrator.results.report.run import Run
 from orchestrator.results.report.scale import Scale
@@ -41,7 +41,8 @@ def verdict(run: Run, sure: Certainty) -> Verdict:
         ("On new data", words.expected(run, sure)),
         ("Against the baseline", words.against_dummy(run, sure)),
         ("A simpler model", words.simpler(run, sure)),
-        ("Sealed test rows", words.tested(run)),
+        ("Sealed test rows", words.tested(run, sure)),
+        ("An ensemble", words.together(run, sure)),
     )
     params = (
         tuple((name, words.settings({name: v})[len(name) + 1 :]) for name, v in best["params"].items()) if best else ()
@@ -71,7 +72,7 @@ def _figure(run: Run, sure: Certainty) -> Figure | None:
     best = run.best
     if best is None:
         return None
-    rows = [*_known(run, sure, best), *_tested(run)]
+    rows = [*_known(run, sure, best), *_tested(run, sure)]
     base = _baseline(run)
     values = [v for _, e, _ in rows for v in (e.value, e.low, e.high) if v is not None]
     reach = max(values) - min(values)
@@ -102,19 +103,17 @@ def _known(run: Run, sure: Certainty, best: Mapping[str, Any]) -> list[Shown]:
     found: list[Shown] = [] if sure.corrected is None else [("winner, on new data", sure.corrected, "c0")]
     found.append(("winner, cross-validation", _of(run, best), "c0 hollow"))
     simplest = next((r for r in run.trials if r["trial"] == sure.simplest and r["trial"] != best["trial"]), None)
-    return found if simplest is None else [*found, (f"simplest tie, {simplest['trial']}", _of(run, simplest), "c2")]
+    found += [] if simplest is None else [(f"simplest tie, {simplest['trial']}", _of(run, simplest), "c2")]
+    return found if run.ensemble is None else [*found, ("ensemble", _of(run, run.ensemble), "c3")]
 
 
-def _tested(run: Run) -> list[Shown]:
-    scores = run.openings[-1]["scores"] if run.openings else {}
+def _tested(run: Run, sure: Certainty) -> list[Shown]:
     found: list[Shown] = []
-    for name, score in scores.items():
+    for name, score in (run.opening["scores"] if run.opening else {}).items():
         value = run.plain(score)
         if value is not None and name != "dummy":
-            of_winner = name == "best"
-            found.append(
-                (f"{'winner' if of_winner else name}, test rows", Estimate(value), "c1" if of_winner else "muted")
-            )
+            who, kind = ("winner", "c1") if name == "best" else (name, "muted")
+            found.append((f"{who}, test rows", sure.tests.get(name, Estimate(value)), kind))
     return found
 
 
@@ -126,8 +125,3 @@ def _baseline(run: Run) -> list[Shown]:
 def _of(run: Run, row: Mapping[str, Any]) -> Estimate:
     low, high = sorted_ends(run.plain(row["ci_low"]), run.plain(row["ci_high"]))
     return Estimate(run.plain(row["score"]) or 0.0, low, high)
-
-
-def sorted_ends(low: float | None, high: float | None) -> tuple[float | None, float | None]:
-    """Return the ends of an interval in order: they change places where a scorer's sign is taken off."""
-    return (high, low) if low is not None and high is not None and low > high else (low, high)

@@ -100,19 +100,38 @@ def simpler(run: Run, sure: Certainty) -> str:
     )
 
 
-def tested(run: Run) -> str:
+def tested(run: Run, sure: Certainty) -> str:
     """Say what the sealed test rows said, and how often they were asked."""
     n_rows = run.manifest["data"]["rows"]["test"]
     if not n_rows:
         return "None were set aside."
     if not run.openings:
         return f"{n_rows:,} rows are sealed and have not been opened."
-    scores = run.openings[-1]["scores"]
-    told = ", ".join(f"{name} {number(run.plain(score))}" for name, score in scores.items() if score is not None)
+    if run.opening is None:
+        return (
+            f"{n_rows:,} rows were opened for {run.openings[-1]['best']}, the best then, and stay closed for this one."
+        )
+    scores = run.opening["scores"]
+    known = {n: sure.tests.get(n, Estimate(run.plain(s) or 0.0)) for n, s in scores.items() if s is not None}
+    told = ", ".join(f"{name} {estimate(one)}" for name, one in known.items())
     missing = [name for name, score in scores.items() if score is None]
     without = f" No score of {', '.join(missing)}." if missing else ""
     times = "once" if len(run.openings) == 1 else f"{len(run.openings)} times, {OPENED_AGAIN}"
     return f"{told or 'No model has a score'}, on {n_rows:,} rows opened {times}.{without}"
+
+
+def together(run: Run, sure: Certainty) -> str:
+    """Say what an ensemble of trials scores beside the winner; nothing where the job asks for none."""
+    row = run.ensemble
+    if row is None:
+        return ""
+    told = f"{row['params'].get('members', '')} score {number(run.plain(row['score']))} together"
+    ahead = sure.ensemble
+    if ahead is None or ahead.low is None or ahead.high is None:
+        return f"{told}."
+    why = "which chance may explain" if ahead.low <= 0 <= ahead.high else "which chance does not explain"
+    ends = f"{number(ahead.low)} to {number(ahead.high)}"
+    return f"{told}, {number(ahead.value)} better than the winner (95 % interval {ends}), {why}."
 
 
 def counted(n: int, noun: str) -> str:
