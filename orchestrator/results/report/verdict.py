@@ -76,7 +76,7 @@ def _figure(run: Run, sure: Certainty) -> Figure | None:
     base = _baseline(run)
     values = [v for _, e, _ in rows for v in (e.value, e.low, e.high) if v is not None]
     reach = max(values) - min(values)
-    near = [row for row in base if min(values) - 2 * reach <= row[1].value <= max(values) + 2 * reach]
+    near = [row for row in base if min(values) - reach / 2 <= row[1].value <= max(values) + reach / 2]
     rows += near
     scale = Scale.over([*values, *(one.value for _, one, _ in near)], room=0.12)
     names = tuple(name for name, _, _ in rows)

@@ -113,7 +113,7 @@ def tested(run: Run, sure: Certainty) -> str:
         )
     scores = run.opening["scores"]
     known = {n: sure.tests.get(n, Estimate(run.plain(s) or 0.0)) for n, s in scores.items() if s is not None}
-    told = ", ".join(f"{name} {estimate(one)}" for name, one in known.items())
+    told = ", ".join(f"{name} {estimate(one).replace('95 % interval ', '')}" for name, one in known.items())
     missing = [name for name, score in scores.items() if score is None]
     without = f" No score of {', '.join(missing)}." if missing else ""
     times = "once" if len(run.openings) == 1 else f"{len(run.openings)} times, {OPENED_AGAIN}"
@@ -131,7 +131,8 @@ def together(run: Run, sure: Certainty) -> str:
         return f"{told}."
     why = "which chance may explain" if ahead.low <= 0 <= ahead.high else "which chance does not explain"
     ends = f"{number(ahead.low)} to {number(ahead.high)}"
-    return f"{told}, {number(ahead.value)} better than the winner (95 % interval {ends}), {why}."
+    than = f"{number(abs(ahead.value))} {'worse' if ahead.value < 0 else 'better'} than the winner"
+    return f"{told}, {than} (95 % interval of the gain {ends}), {why}."
 
 
 def counted(n: int, noun: str) -> str:
