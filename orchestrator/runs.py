@@ -42,6 +42,7 @@ from orchestrator.job import Job
 from orchestrator.ledger import Ledger, Record, read
 from orchestrator.mirror import mirrored
 from orchestrator.oof import Kept, OutOfFoldFiles
+from orchestrator.results import report
 from orchestrator.results.leaderboard import Leaderboard
 from orchestrator.results.model import Model
 from orchestrator.search.course import Course
@@ -50,6 +51,8 @@ from orchestrator.search.state import SearchState
 from orchestrator.session import ExecutorName, StopSignals, closing, executor_of
 from orchestrator.space import is_superset
 from orchestrator.version import __version__
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +199,7 @@ def resume(
 
 def _remark_on_versions(before: Mapping[str, str]) -> None:
     if other := rundir.changed_versions(before):
-        logging.getLogger(__name__).warning(
-            "warning: versions changed since the run began, and results may with them: %s", ", ".join(other)
-        )
+        _LOG.warning("warning: versions changed since the run began, and results may with them: %s", ", ".join(other))
 
 
 def _check_changes(before: Job, after: Job) -> None:
@@ -353,7 +354,16 @@ def _run(
         _end(path, manifest, "failed", 1, session, f"{type(error).__name__}: {error}")
         raise
     _end(path, manifest, "finished" if result.ending == "finished" else "time", 0, session, None)
+    _report(path)
     return result
+
+
+def _report(path: Path) -> None:
+    """Write the report; one that cannot be written costs no run."""
+    try:
+        report.write(path)
+    except Exception as error:  # noqa: BLE001  what it shows is safe elsewhere
+        _LOG.warning("warning: no report was written (%s: %s)", type(error).__name__, error)
 
 
 def _out_of_fold(prepared: Prepared, path: Path, states: Sequence[SearchState]) -> OutOfFoldFiles:

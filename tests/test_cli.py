@@ -60,7 +60,15 @@ def test_run_leaves_the_documented_files(finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {
         *("job.yaml", "manifest.json", "ledger", "log.jsonl", "trials.parquet", "study", "best"),
-        *("leaderboard.parquet", "leaderboard.csv", "leaderboard.md", "oof", "test.parquet", "statistics.json"),
+        *(
+            "leaderboard.parquet",
+            "leaderboard.csv",
+            "leaderboard.md",
+            "oof",
+            "test.parquet",
+            "statistics.json",
+            "report.html",
+        ),
         "explained.json",
     }
     manifest = json.loads((finished / "manifest.json").read_text())

@@ -25,7 +25,14 @@ from orchestrator.jobfile import read_job
 from orchestrator.objects import Objects
 
 FILES = {"job.yaml", "manifest.json", "log.jsonl", "trials.parquet", "writer.json"}
-FILES |= {"explained.json", "leaderboard.parquet", "leaderboard.csv", "leaderboard.md", "study/knn.journal"}
+FILES |= {
+    "explained.json",
+    "report.html",
+    "leaderboard.parquet",
+    "leaderboard.csv",
+    "leaderboard.md",
+    "study/knn.journal",
+}
 FILES |= {"oof/rows.parquet", "oof/trials.parquet", "oof/knn/part-00000.parquet", "test.parquet", "statistics.json"}
 FILES |= {f"best/{name}" for name in ("README.md", "model.skops", "profile.json", "sample.parquet", "signature.json")}
 

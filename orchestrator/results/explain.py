@@ -21,13 +21,15 @@ from sklearn.metrics import get_scorer
 from orchestrator.data.columns import SCALARS, Column
 from orchestrator.data.encode import Features, Task
 from orchestrator.data.load import TrainingSet
+from orchestrator.data.split import Fold
 from orchestrator.families.base import Engine, Family, Fitted, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
 
 REPEATS = 5
-MOST_ROWS, FEWEST_ROWS = 1000, 100
-MOST_PREDICTIONS = 200_000
-"""Predictions of one row each; the rows that are looked at are fewer where there are many columns."""
+MOST_ROWS, FEWEST_ROWS = 1000, 50
+MOST_PREDICTIONS, MOST_PAIRS = 100_000, 100_000_000
+"""Predictions of one row each, and of those times the rows that were learnt from, since neighbours look at all of them:
+the rows that are looked at are fewer where there are many."""
 MOST_COLUMNS = 200
 Array = npt.NDArray[Any]
 
@@ -101,18 +103,19 @@ class ExplainUnit:
         fold = data.folds[0]
         features, target = data.features.take(fold.train), data.target[fold.train]
         train = dataclasses.replace(data, features=features, target=target, folds=())
-        rows = _sample(fold.valid, len(data.columns), data.seed)
+        rows = _sample(fold, len(data.columns), data.seed)
         with one_thread():
             model = self.family.fit(dict(self.params), train, self.epochs)
             asked = asked_by_place(model, data.features.take(rows), data.columns, data.task)
             return UnitOutput(payload=_explained(asked, data.target[rows], data))
 
 
-def _sample(rows: npt.NDArray[np.int64], n_columns: int, seed: int) -> npt.NDArray[np.int64]:
-    limit = int(np.clip(MOST_PREDICTIONS // (REPEATS * max(1, n_columns)), FEWEST_ROWS, MOST_ROWS))
-    if len(rows) <= limit:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+def _sample(fold: Fold, n_columns: int, seed: int) -> npt.NDArray[np.int64]:
+    n_predictions = min(MOST_PREDICTIONS, MOST_PAIRS // len(fold.train))
+    limit = int(np.clip(n_predictions // (REPEATS * max(1, n_columns)), FEWEST_ROWS, MOST_ROWS))
+    if len(fold.valid) <= limit:
+        return fold.valid
+    return np.sort(np.random.default_rng(seed).choice(fold.valid, limit, replace=False))
 
 
 def _explained(asked: _Asked, truth: Array, data: TrainingSet) -> Explained:
