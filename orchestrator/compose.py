@@ -17,7 +17,7 @@ from orchestrator.data.columns import Column, Kind, excluding
 from orchestrator.data.load import LoadedData, load
 from orchestrator.errors import JobError, shown
 from orchestrator.families.attached import Attachments
-from orchestrator.families.base import Family, Shape
+from orchestrator.families.base import Family, Shape, Sized
 from orchestrator.families.code import BUILD, Code
 from orchestrator.families.code import read as read_code
 from orchestrator.job import Job, Search
@@ -231,17 +231,21 @@ def _minimised(job: Job, search: Search, shape: Shape, key: str) -> Callable[[Tr
         raise JobError(f"{key}.pruner: {search.pruner.kind} compares scores alone; expected none, or objectives: score")
     family = families.find(search.family)
     if second == ("model_size",):
-        if family.size(dict(search.enqueue[0]) if search.enqueue else {}, shape) is None:
+        if _size(family, dict(search.enqueue[0]) if search.enqueue else {}, shape) is None:
             raise JobError(
                 f"objectives: the model_size of {family.name} is not known; expected predict_time, or score alone"
             )
-        return lambda result: family.size(result.trial.params, shape) or 0.0
+        return lambda result: _size(family, result.trial.params, shape) or 0.0
     if looks_back(search) and search.schedule == "batch":
         raise JobError(
             f"objectives: predict_time is measured, so that proposals of {search.sampler} would follow from a clock; "
             f"expected model_size, {key}.schedule: async, or a sampler such as random"
         )
     return lambda result: result.predict_time_s or 0.0
+
+
+def _size(family: Family, params: Params, shape: Shape) -> float | None:
+    return family.size(params, shape) if isinstance(family, Sized) else None
 
 
 def _pruning(search: Search, family: Family, space: Space, key: str) -> Pruning | None:
@@ -405,7 +409,7 @@ def board_of(job: Job, results: Sequence[TrialResult], dummy: tuple[float, float
                 f"{result.failure.code}: {result.failure.message}" if result.failure else None,
                 families.find(family).complexity(trial.params),
                 result.epochs,
-                families.find(family).size(trial.params, shape),
+                _size(families.find(family), trial.params, shape),
             )
         )
     return leaderboard.ranked(rows, job.metric or "")

@@ -293,9 +293,6 @@ class Family(Protocol):
     def complexity(self, params: Params) -> float:
         """Return how complex a configuration is beside others of the family; ties go to the simpler one."""
 
-    def size(self, params: Params, shape: Shape) -> float | None:
-        """Return about how many numbers a fitted model holds, weights or rows; None where that is not known."""
-
     def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
         """Fit a configuration on all rows of `data`, on a worker.
 
@@ -316,6 +313,14 @@ class Family(Protocol):
     @property
     def engine(self) -> Engine:
         """The kind of process that `fit` needs."""
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """What a family may have beside `Family`: the size of its models, for the objective `model_size`."""
+
+    def size(self, params: Params, shape: Shape) -> float | None:
+        """Return about how many numbers a fitted model holds, weights or rows; None where that is not known."""
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.families.base import Family, Plan
 from orchestrator.ledger import BatchProposed
+from orchestrator.search.history import History
 from orchestrator.search.pruning import Pruning
 from orchestrator.search.trial import Proposal, Result, Trial
 from orchestrator.space import Params, Space, grid, key_of, size
@@ -73,6 +74,7 @@ class SearchState:
         self.generations: list[Generation] = []
         self.trials: list[Trial] = []
         self.results: dict[int, Result] = {}
+        self._history = History()
         self.n_active = 0
         self.n_failed = 0
         self.n_pruned = 0
@@ -122,6 +124,8 @@ class SearchState:
     def take(self, result: Result) -> None:
         """Take in a trial's result."""
         self.results[result.trial.number] = result
+        if self.spec.looks_back:
+            self._history.add(result)
         self.n_failed += result.state == "failed"
         self.n_pruned += result.state == "pruned"
         if result.state != "completed":
@@ -171,10 +175,9 @@ class SearchState:
         if generation.proposer is not None:
             first = self.spec.enqueue if number == 0 and len(self.generations) == 1 else ()
             if first:
-                more = generation.proposer.propose(number, max(1, n_proposals - len(first)), [])
+                more = generation.proposer.propose(number, max(1, n_proposals - len(first)), self._history)
                 return [*(Proposal(params) for params in first), *more]
-            history = [self.results[n] for n in sorted(self.results)] if self.spec.looks_back else []
-            return generation.proposer.propose(number, n_proposals, history)
+            return generation.proposer.propose(number, n_proposals, self._history)
         if self._grid is None:
             points = grid(generation.space, self.spec.family.conditions)
             self._grid = itertools.islice(points, number * n_proposals, None)

@@ -31,6 +31,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.errors import JobError, did_you_mean
+from orchestrator.search.history import History
 from orchestrator.search.trial import Proposal, Result
 from orchestrator.space import Conditions, Dimension, Params, Range, dimensions, key_of, values_of
 
@@ -45,8 +46,6 @@ CANDIDATES = 12
 WIDE = 32
 """Whole numbers from which on TPE is given floats instead."""
 _STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-_ENDS = tuple(_STATES)
-"""States from the one that a sampler learns most from."""
 _PROBE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
 _UNUSABLE = {"GridSampler", "PartialFixedSampler", "BruteForceSampler", "BaseSampler", "BaseGASampler"}
 
@@ -77,7 +76,7 @@ class Proposer:
         Args:
             batch: The batch's number in its generation.
             n_proposals: How many.
-            history: The results of earlier batches in the order of their numbers.
+            history: The results of earlier batches in the order of their numbers; a `History` where there are many.
         """
         generator = np.random.default_rng([*self.entropy, batch])
         seed = int(generator.integers(2**32))
@@ -273,12 +272,13 @@ def _smooth(distribution: BaseDistribution) -> BaseDistribution:
 
 def _remembered(history: Sequence[Result], generator: np.random.Generator) -> list[Result]:
     """Return at most MOST_REMEMBERED results: the best ones and a draw of the others, in the order of their numbers."""
-    if len(history) <= MOST_REMEMBERED or any(result.trial.notes for result in history):
+    history = history if isinstance(history, History) else History(history)
+    if len(history) <= MOST_REMEMBERED or history.has_notes:
         return list(history)  # a sampler that leaves notes needs all of them, and its cost does not grow
-    by_score = sorted(range(len(history)), key=lambda i: (_ENDS.index(history[i].state), -(history[i].score or 0.0), i))
+    by_score = history.by_score()
     best, rest = by_score[:BEST_REMEMBERED], by_score[BEST_REMEMBERED:]
     drawn = generator.choice(rest, MOST_REMEMBERED - BEST_REMEMBERED, replace=False)
-    return [history[i] for i in sorted([*best, *(int(i) for i in drawn)])]
+    return [history[i] for i in sorted([*best.tolist(), *drawn.tolist()])]
 
 
 class _Told(FrozenTrial):  # type: ignore[misc]
