@@ -1,7 +1,7 @@
 """What the winner looks at: how much worse it scores once a column is shuffled.
 
-The configuration is fitted on the first fold's training rows and asked about rows that it has not seen, so that what a
-model merely remembers counts for nothing, and the sealed test rows stay sealed.
+The configuration is fitted on the first fold's training rows (neighbours: on some of them) and asked about rows that it
+has not seen, so that what a model merely remembers counts for nothing, and the sealed test rows stay sealed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from sklearn.metrics import get_scorer
 from orchestrator.data.columns import SCALARS, Column
 from orchestrator.data.encode import Features, Task
 from orchestrator.data.load import TrainingSet
-from orchestrator.data.split import Fold
 from orchestrator.families.base import Engine, Family, Fitted, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
 
-REPEATS = 5
+REPEATS = 3
 MOST_ROWS, FEWEST_ROWS = 1000, 50
-MOST_PREDICTIONS, MOST_PAIRS = 100_000, 100_000_000
-"""Predictions of one row each, and of those times the rows that were learnt from, since neighbours look at all of them:
-the rows that are looked at are fewer where there are many."""
+MOST_PREDICTIONS, MOST_PAIRS = 100_000, 10_000_000
+"""Predictions of one row each, and, of models of scikit-learn, those times the rows that they learnt from, since
+neighbours look at all of them: the rows that are looked at are fewer where there are many."""
+MOST_LEARNT_FROM = 2000
+"""Rows that a model of scikit-learn learns from here."""
 MOST_COLUMNS = 200
 Array = npt.NDArray[Any]
 
@@ -100,22 +101,34 @@ class ExplainUnit:
         if len(data.columns) > MOST_COLUMNS:
             problem = f"the data have {len(data.columns)} columns, more than the {MOST_COLUMNS} that are looked at"
             return UnitOutput(payload=Explained(problem=problem))
-        fold = data.folds[0]
-        features, target = data.features.take(fold.train), data.target[fold.train]
+        fold, n_learnt_from = data.folds[0], 0
+        learnt_from = fold.train
+        if self.engine == "sklearn":
+            learnt_from = _some(fold.train, max(MOST_LEARNT_FROM, _largest(self.params)), data.seed)
+            n_learnt_from = len(learnt_from)
+        features, target = data.features.take(learnt_from), data.target[learnt_from]
         train = dataclasses.replace(data, features=features, target=target, folds=())
-        rows = _sample(fold, len(data.columns), data.seed)
+        rows = _some(fold.valid, _most_rows(len(data.columns), n_learnt_from), data.seed)
         with one_thread():
             model = self.family.fit(dict(self.params), train, self.epochs)
             asked = asked_by_place(model, data.features.take(rows), data.columns, data.task)
             return UnitOutput(payload=_explained(asked, data.target[rows], data))
 
 
-def _sample(fold: Fold, n_columns: int, seed: int) -> npt.NDArray[np.int64]:
-    n_predictions = min(MOST_PREDICTIONS, MOST_PAIRS // len(fold.train))
-    limit = int(np.clip(n_predictions // (REPEATS * max(1, n_columns)), FEWEST_ROWS, MOST_ROWS))
-    if len(fold.valid) <= limit:
-        return fold.valid
-    return np.sort(np.random.default_rng(seed).choice(fold.valid, limit, replace=False))
+def _largest(params: Mapping[str, Any]) -> int:
+    """Return the largest number of a configuration: a model may need as many rows, as neighbours do."""
+    return max((int(value) for value in params.values() if isinstance(value, int)), default=0)
+
+
+def _most_rows(n_columns: int, n_learnt_from: int) -> int:
+    n_predictions = min(MOST_PREDICTIONS, MOST_PAIRS // max(1, n_learnt_from))
+    return int(np.clip(n_predictions // (REPEATS * max(1, n_columns)), FEWEST_ROWS, MOST_ROWS))
+
+
+def _some(rows: npt.NDArray[np.int64], limit: int, seed: int) -> npt.NDArray[np.int64]:
+    if len(rows) <= limit:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
 
 
 def _explained(asked: _Asked, truth: Array, data: TrainingSet) -> Explained:

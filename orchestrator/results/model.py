@@ -199,10 +199,13 @@ class RefitUnit:
 
 
 def _answers(train: TrainingSet, model: Any, test: TestSet) -> TestAnswers:
-    said = np.asarray(model.predict(test.features))
     if train.task == "regression":
+        said = np.asarray(model.predict(test.features))
         return TestAnswers(said, None, *_scored(train.metric, AnsweredRegressor(said), test.target))
-    probabilities = np.asarray(model.predict_proba(test.features))
+    if hasattr(model, "predict_both"):
+        said, probabilities = model.predict_both(test.features)
+    else:
+        said, probabilities = np.asarray(model.predict(test.features)), np.asarray(model.predict_proba(test.features))
     scored = _scored(train.metric, AnsweredClassifier(probabilities, said), test.target)
     return TestAnswers(said, probabilities.astype(np.float32), *scored)
 
