@@ -22,7 +22,7 @@ from orchestrator import job as jobs
 from orchestrator.data.encode import Features
 from orchestrator.errors import JobError, RunError
 from orchestrator.results import report
-from orchestrator.results.explain import Explained, ExplainUnit, asked_by_place
+from orchestrator.results.explain import REPEATS, Explained, ExplainUnit, asked_by_place
 from orchestrator.results.report import board, curves, features, groups, quality, record, searches, shap_values, words
 from orchestrator.results.report.certainty import Certainty, Estimate, certainty
 from orchestrator.results.report.parts import sampled
@@ -273,7 +273,7 @@ def test_importance_is_scikit_learns_on_rows_that_the_model_has_not_seen(run):
     unseen, truth = data.features.take(fold.valid), data.target[fold.valid]
 
     plain = permutation_importance(
-        OverMatrix(model), unseen.matrix, truth, scoring="roc_auc", n_repeats=5, random_state=run.job.seed
+        OverMatrix(model), unseen.matrix, truth, scoring="roc_auc", n_repeats=REPEATS, random_state=run.job.seed
     )
     assert found.importance == pytest.approx(plain.importances_mean.tolist())
     assert found.score == pytest.approx(get_scorer("roc_auc")(OverMatrix(model), unseen.matrix, truth))
@@ -305,6 +305,7 @@ def test_shap_values_are_those_of_the_shipped_model(run_path, tmp_path):
     pytest.importorskip("shap")
     shutil.copytree(run_path, tmp_path / "run")
     run = Run.read(tmp_path / "run")
+    (run.path / "best" / "sample.parquet").unlink()
     assert "keeps no best/sample.parquet" in shap_values.shap_values(run)
     sample = pq.read_table(run.job.data.path).select(["a", "b", "age"]).slice(0, 30)
     pq.write_table(sample, run.path / "best" / "sample.parquet")
