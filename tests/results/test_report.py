@@ -107,6 +107,16 @@ def test_the_first_screen_answers_what_won_and_how_sure_that_is(run_path, tmp_pa
     assert "opened once" in answers["Sealed test rows"]
 
 
+def test_trials_that_failed_are_none_that_the_winner_was_chosen_from(run_path, tmp_path):
+    run = with_statistics(run_path, tmp_path)
+    lost = {**run.trials[-1], "trial": "mlp/0", "family": "mlp", "state": "failed", "score": None}
+    run = dataclasses.replace(run, board=(*run.board, lost))
+    assert words.won(run) == f"{run.best['trial']} leads 24 completed trials."
+    assert "chosen as the best of 24." in words.expected(
+        run, dataclasses.replace(certainty(run), is_conservative=False)
+    )
+
+
 def test_without_statistics_the_plain_score_is_said_to_flatter(run_path, tmp_path):
     shutil.copytree(run_path, tmp_path / "run")
     (tmp_path / "run" / "statistics.json").unlink()

@@ -34,8 +34,8 @@ def won(run: Run) -> str:
     best = run.best
     if best is None:
         return f"None of {len(run.trials):,} trials completed."
-    n_done = sum(row["state"] == "completed" for row in run.trials)
-    n_families = len({row["family"] for row in run.trials})
+    n_done = len(run.completed)
+    n_families = len({row["family"] for row in run.completed})
     among = f" of {n_families} families" if n_families > 1 else ""
     return f"{best['trial']} leads {counted(n_done, 'completed trial')}{among}."
 
@@ -60,7 +60,7 @@ def expected(run: Run, sure: Certainty) -> str:
         return f"{spread}. It is the best of many, so it flatters; no corrected score is at hand."
     careful = ", and a little low, since all rows train it in the end" if sure.is_conservative else ""
     return (
-        f"{estimate(sure.corrected)}, corrected for having been chosen as the best of {len(run.trials):,}{careful}. "
+        f"{estimate(sure.corrected)}, corrected for having been chosen as the best of {len(run.completed):,}{careful}. "
         f"The plain cross-validation score is {spread}."
     )
 
