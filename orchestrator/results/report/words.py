@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.families.scoring import scores_labels
 from orchestrator.results.report.certainty import Certainty, Estimate
 from orchestrator.results.report.parts import number, shortened
 from orchestrator.results.report.run import Run
@@ -77,7 +78,8 @@ def against_dummy(run: Run, sure: Certainty) -> str:
     dummy, best = run.dummy, run.best
     if dummy is None or dummy["score"] is None or best is None:
         return "The baseline has no score."
-    what = "the most frequent class" if run.signature.task == "classification" else "the mean"
+    what = "the most frequent class" if scores_labels(run.metric) else "how frequent each class is"
+    what = what if run.signature.task == "classification" else "the mean"
     told = sure.dummy or "Whether the difference could be chance was not tested."
     return f"{told} The baseline always says {what} and scores {number(run.plain(dummy['score']))}."
 
