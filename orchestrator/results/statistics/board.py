@@ -137,16 +137,18 @@ def _sentence(metric: str, draws: Draws, p: float, beats: bool, winner: str, n_t
     name = metric.removeprefix("neg_")
     gain = scores[0] - of_dummy
     chance = f"{max(p, 0.001):.1%}" if p < 0.1 else f"{p:.0%}"
+    is_bound = p <= 0.001 or n_trials > len(scores)
+    at_most = "at most " if is_bound else ""
     many = "the only trial" if n_trials == 1 else f"the best of {n_trials:,} trials"
     if beats:
-        at_most = "at most " if p <= 0.001 else ""
         return (
             f"Something was learnt: {winner}, {many}, is {gain:.4g} of {name} better than the dummy, which chance "
             f"alone would give in {at_most}{chance} of cases."
         )
     if gain <= 0:
         return f"Nothing beats the dummy: {winner}, {many}, is no better in {name}."
+    how_often = "may give" if is_bound and p >= 0.5 else f"would give in {at_most}{chance} of cases"
     return (
         f"Nothing is shown to beat the dummy: {winner}, {many}, is {gain:.4g} of {name} better, which chance alone "
-        f"would give in {chance} of cases."
+        f"{how_often}."
     )

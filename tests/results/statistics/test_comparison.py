@@ -103,3 +103,9 @@ def test_the_sentence_of_a_metric_with_few_drawn_trials_counts_all_of_them(monke
     found = board_of("f1", few.truth, [few.predictions(str(i)) for i in range(4)]).assess()
     assert len(found.trials) == 2
     assert "the best of 4 trials" in found.sentence
+    assert "in at most" in found.sentence
+
+
+def test_a_bound_that_says_nothing_is_not_told_as_a_share_of_cases():
+    noise = trials(100, [0.5] * 30, 0).assess(n_trials=100_000)
+    assert noise.sentence.endswith("better, which chance alone may give.")
