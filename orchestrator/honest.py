@@ -23,7 +23,7 @@ from orchestrator.families.scoring import scores_labels
 from orchestrator.oof import Kept, OutOfFoldFiles, Predictions
 from orchestrator.results import statistics
 from orchestrator.results.ensemble import MOST_MEMBERS, ensemble
-from orchestrator.results.leaderboard import Leaderboard, Row, ranked
+from orchestrator.results.leaderboard import NO_TRIALS, Leaderboard, Row, ranked
 from orchestrator.results.model import TestAnswers
 from orchestrator.results.statistics import Candidate, Difference, Statistics
 from orchestrator.search.loop import work_off
@@ -171,6 +171,7 @@ class Assessment:
             self.candidates,
             _InChunks(self.predictions, [one.name for one in self.candidates]),
             shift=self.shift,
+            n_trials=sum(row.state == "completed" and row.family not in NO_TRIALS for row in self.board.rows),
             seed=train.seed,
         )
 

@@ -288,6 +288,10 @@ class Job:
         ):
             found = ", ".join(self.objectives) or "none"
             raise ValueError(f"objectives: expected score, and maybe model_size or predict_time; found {found}")
+        if self.ensemble is not None and not self.resources.predictions_mb:
+            raise ValueError(
+                "ensemble: found resources.predictions_mb 0; expected room for what an ensemble is made of"
+            )
         names = comparator_names(self)
         taken = [n for n in names if names.count(n) > 1 or n in ("best", "dummy")]
         if taken:

@@ -85,3 +85,9 @@ def test_a_measured_time_may_be_an_objective_without_barriers(folder, cli, make_
     )
     assert cli("run", job, "--out", "run").code == 0
     assert cli("leaderboard", "run", "--pareto", "predict_time").code == 0
+
+
+def test_an_ensemble_of_predictions_that_are_not_kept_is_refused(cli, make_job):
+    outcome = cli("check", make_job(ensemble__size=3, resources__predictions_mb=0))
+    assert outcome.code == 2
+    assert "ensemble: found resources.predictions_mb 0; expected room" in outcome.err

@@ -254,7 +254,7 @@ FORMATS: Mapping[str, Callable[[pa.Table, str, int | None], str]] = {
 
 
 def _readable(board: pa.Table, metric: str, top: int | None) -> tuple[list[str], list[list[str]]]:
-    rows = board.slice(0, top).to_pylist()
+    rows = [_plain(metric, row) for row in board.slice(0, top).to_pylist()]
     hidden = {"search", "family", "state", "score", "score_std", "params"}
     params = [n for n in board.column_names if n.startswith("param_")]
     rest = [n for n in board.column_names if n not in {"rank", "trial", *hidden, *params}]
@@ -263,11 +263,18 @@ def _readable(board: pa.Table, metric: str, top: int | None) -> tuple[list[str],
     header = ["rank", "trial", name, "± std", *(n.removeprefix("param_") for n in params), *shown]
     body = []
     for row in rows:
-        score = "-" if row["score"] is None else f"{plain_score(metric, row['score'])[1]:.4f}"
-        std = "-" if row["score_std"] is None else f"{row['score_std']:.4f}"
+        score, std = ("-" if row[n] is None else f"{row[n]:.4f}" for n in ("score", "score_std"))
         cells = [str(row["rank"]), row["trial"], score, std]
         body.append([*cells, *(_cell(row[n]) for n in params), *(_cell(row[n]) for n in shown)])
     return header, body
+
+
+def _plain(metric: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with its score and interval as people read the metric; the ends of a negated one change places."""
+    found = {n: None if row[n] is None else plain_score(metric, row[n])[1] for n in ("score", "ci_low", "ci_high")}
+    if plain_score(metric, 0.0)[0] != metric:
+        found["ci_low"], found["ci_high"] = found["ci_high"], found["ci_low"]
+    return {**row, **found}
 
 
 def _cell(value: object) -> str:

@@ -50,7 +50,7 @@ class Dummy:
 
 
 def _dummy(task: str, target: np.ndarray[Any, Any]) -> DummyClassifier | DummyRegressor:
-    model = DummyClassifier(strategy="most_frequent") if task == "classification" else DummyRegressor()
+    model = DummyClassifier(strategy="prior") if task == "classification" else DummyRegressor()
     return model.fit(np.zeros((len(target), 1)), target)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.results.leaderboard import Leaderboard, plain_score
+from orchestrator.results.leaderboard import NO_TRIALS, Leaderboard, plain_score
 from orchestrator.results.statistics import Difference, Statistics
 
 
@@ -61,7 +61,7 @@ def of_side(
         score(metric, None if best is None else best.score),
         "-" if expected is None else score(metric, expected.score, expected.low, expected.high),
         test,
-        str(len(board) - 1),
+        str(sum(row.family not in NO_TRIALS for row in board.rows)),
         f"{search_s:.1f}",
     ]
 
@@ -74,7 +74,9 @@ def of_difference(metric: str, what: str, apart: Difference) -> str:
         if apart.low <= 0 <= apart.high
         else ("the first is better" if apart.score > 0 else "the second is better")
     )
+    sign = -1 if apart.score < 0 else 1
+    low, high = sorted((sign * apart.low, sign * apart.high))
     return (
-        f"{what}: the first is ahead by {apart.score:.4f} of {name} "
-        f"(95 % interval {apart.low:.4f} to {apart.high:.4f}, p = {apart.p:.2g}): {verdict}"
+        f"{what}: the first is {'behind' if sign < 0 else 'ahead'} by {sign * apart.score:.4f} of {name} "
+        f"(95 % interval {low:.4f} to {high:.4f}, p = {apart.p:.2g}): {verdict}"
     )

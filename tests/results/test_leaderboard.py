@@ -242,3 +242,11 @@ def test_plain_score_has_the_name_and_the_sign_that_people_know(
 ) -> None:
     assert plain_score(metric, score) == expected
     assert math.copysign(1.0, plain_score(metric, score)[1]) == math.copysign(1.0, expected[1])
+
+
+def test_intervals_of_errors_are_shown_as_people_read_them():
+    table = ranked([row(0, -3.8, ci_low=-4.25, ci_high=-3.5)], "neg_mean_absolute_error").to_arrow()
+    shown = as_table(table, "neg_mean_absolute_error").splitlines()
+    cells = dict(zip(shown[0].replace("± std", "std").split(), shown[1].split(), strict=True))
+    assert (cells["ci_low"], cells["ci_high"]) == ("3.5", "4.25")
+    assert next(csv.DictReader(io.StringIO(as_csv(table, "neg_mean_absolute_error"))))["ci_low"] == "-4.25"

@@ -27,7 +27,7 @@ from orchestrator.results.report import board, curves, features, groups, quality
 from orchestrator.results.report.certainty import Certainty, Estimate, certainty
 from orchestrator.results.report.parts import sampled
 from orchestrator.results.report.predictions import of_test_rows, out_of_fold
-from orchestrator.results.report.run import Run
+from orchestrator.results.report.run import BOARD, Run
 from orchestrator.results.report.scale import Scale
 from orchestrator.results.report.study import importances
 from orchestrator.results.report.svg import Plot
@@ -105,6 +105,16 @@ def test_the_first_screen_answers_what_won_and_how_sure_that_is(run_path, tmp_pa
     assert "1 other trial cannot be told from the winner; the simplest is knn/3" in answers["A simpler model"]
     assert f"best {run.openings[0]['scores']['best']:.4f} (" in answers["Sealed test rows"]
     assert "opened once" in answers["Sealed test rows"]
+
+
+def test_trials_that_failed_are_none_that_the_winner_was_chosen_from(run_path, tmp_path):
+    run = with_statistics(run_path, tmp_path)
+    lost = {**run.trials[-1], "trial": "mlp/0", "family": "mlp", "state": "failed", "score": None}
+    run = dataclasses.replace(run, board=(*run.board, lost))
+    assert words.won(run) == f"{run.best['trial']} leads 24 completed trials."
+    assert "chosen as the best of 24." in words.expected(
+        run, dataclasses.replace(certainty(run), is_conservative=False)
+    )
 
 
 def test_without_statistics_the_plain_score_is_said_to_flatter(run_path, tmp_path):
@@ -359,6 +369,38 @@ def test_trials_that_ended_early_and_failed_are_told_apart(run):
     assert "1 of 24 trials failed. 1 trial ended early" in section.sentences[0]
     assert "too wide" in text_of(section)
     assert "Rings ended early" in text_of(searches.section(other))
+
+
+def test_a_card_without_a_model_does_not_say_how_to_load_it(run_path, tmp_path):
+    said = report.markdown(run_path)
+    assert "It is trial knn/" in said
+    assert "Model.load" in said
+    lost = {"state": "failed", "score": None, "score_std": None}
+    copy = tmp_path / "failed"
+    shutil.copytree(run_path, copy)
+    rows = [{**row, **(lost if row["family"] == "knn" else {})} for row in pq.read_table(copy / BOARD).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows), copy / BOARD)
+    said = report.markdown(copy)
+    assert "there is no model to load" in said
+    assert "It is trial" not in said
+    assert "Model.load" not in said
+
+
+def test_holdout_is_not_told_as_folds(numbers_path, run_path, tmp_path):
+    copy = tmp_path / "holdout"
+    shutil.copytree(numbers_path, copy)
+    values = yaml.safe_load((copy / "job.yaml").read_text())
+    values["validation"] = {"kind": "holdout"}
+    (copy / "job.yaml").write_text(yaml.safe_dump(values))
+    assert "mean_absolute_error, holdout" in report.html(copy)
+    assert "roc_auc, 5 folds" in report.html(run_path)
+
+
+def test_the_baseline_of_probabilities_says_how_frequent_classes_are(tmp_path):
+    path = made(tmp_path, columns(), metric="neg_log_loss", data__test=None)
+    run = Run.read(path)
+    assert run.dummy["score"] == pytest.approx(-np.log(2))
+    assert "always says how frequent each class is" in words.against_dummy(run, certainty(run))
 
 
 def test_sections_without_data_say_why(tmp_path):

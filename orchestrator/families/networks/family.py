@@ -119,7 +119,8 @@ class NetworkFamily(ABC):
         Raises:
             JobError: A parameter or a value is unknown or does not fit the data.
         """
-        return parameters.checked(self.name, self.table(shape.task), space, key)
+        table = self.table(shape.task)
+        return parameters.with_parents(table, self.conditions, parameters.checked(self.name, table, space, key))
 
     def plan(self, space: Space, shape: Shape, *, exhaustive: bool) -> NetworkPlan:
         """Return the plan of a checked space."""

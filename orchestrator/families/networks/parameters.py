@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.errors import JobError, did_you_mean, shown
 from orchestrator.families.networks.schedule import OPTIMIZERS, SCHEDULES
 from orchestrator.families.networks.structure import LOSSES
-from orchestrator.space import Dimension, Range, Space, dimensions
+from orchestrator.space import Conditions, Dimension, Range, Space, dimensions
 
 NORMALIZATIONS = ("none", "batch", "layer")
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu", "elu", "selu", "leaky_relu", "sigmoid")
@@ -154,6 +154,22 @@ def checked(family: str, table: Mapping[str, Parameter], space: Space, key: str)
         if name not in table:
             raise JobError(f"{key}: {family} has no parameter {name!r}.{did_you_mean(name, table)}")
         found[name] = table[name].checked(f"{key}.{name}", dimension)
+    return found
+
+
+def with_parents(table: Mapping[str, Parameter], conditions: Conditions, space: Space) -> Space:
+    """Return a space with what its parameters hang on, at its default: `width_1` alone means nothing without `depth`.
+
+    Args:
+        table: All parameters.
+        conditions: Which of them mean something only under certain values of another.
+        space: A checked space.
+    """
+    found = dict(space)
+    for name in space:
+        parent, values = conditions.get(name, (name, frozenset()))
+        if parent not in space and table[parent].default in values:
+            found[parent] = [table[parent].default]
     return found
 
 

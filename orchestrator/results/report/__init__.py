@@ -31,7 +31,7 @@ def write(path: Path, out: Path | None = None, *, form: str = "html", with_shap:
 def html(path: Path, with_shap: bool = False) -> str:
     """Return a run's report as a page; raises as `write` does."""
     # Optuna and jinja2 come with these, which a process that writes no report does without.
-    from orchestrator.results.report import board, curves, features, groups, page, quality, record, searches
+    from orchestrator.results.report import board, curves, features, groups, page, quality, record, searches, words
     from orchestrator.results.report.certainty import certainty
     from orchestrator.results.report.predictions import of_test_rows, out_of_fold
     from orchestrator.results.report.run import Run
@@ -51,7 +51,8 @@ def html(path: Path, with_shap: bool = False) -> str:
         record.job_section(run),
     ]
     n_folds = len(run.manifest["data"]["fold_rows"])
-    eyebrow = f"{run.job.name} · {record.when(run.manifest.get('created'))} · {run.metric_name}, {n_folds} folds"
+    folds = "holdout" if run.job.validation.kind == "holdout" else words.counted(n_folds, "fold")
+    eyebrow = f"{run.job.name} · {record.when(run.manifest.get('created'))} · {run.metric_name}, {folds}"
     return page.html(run.job.name, eyebrow, verdict(run, certainty(run)), sections)
 
 

@@ -50,6 +50,7 @@ def card(run: Run, sure: Certainty, tables: Sequence[Table]) -> str:
         task=run.signature.task,
         columns=run.signature.columns,
         classes=run.class_names,
+        has_model=best is not None,
         trial=best["trial"] if best else "–",
         params=shown.params,
         metric=run.metric_name,

@@ -15,7 +15,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from orchestrator.results.report import residuals
+from orchestrator.results.report import residuals, words
 from orchestrator.results.report.parts import Cell, Figure, Section, Table, cell, shortened
 from orchestrator.results.report.predictions import Array, Predictions
 from orchestrator.results.report.run import Run
@@ -55,14 +55,14 @@ def section(run: Run, out_of_fold: Predictions | None, tested: Predictions | Non
 
 def _confusion_sentence(run: Run, one: Predictions) -> str:
     wrong = one.said != one.truth
-    said = f"Of {one.rows}, {int(wrong.sum()):,} are wrong ({wrong.mean():.1%})."
+    said = f"Of {one.rows}, {int(wrong.sum()):,} {'is' if wrong.sum() == 1 else 'are'} wrong ({wrong.mean():.1%})."
     if not wrong.any():
         return said
     names = run.class_names
     pairs, counts = np.unique(np.stack([one.truth[wrong], one.said[wrong]]), axis=1, return_counts=True)
     worst = int(counts.argmax())
     truth, told = (shortened(names[int(code)], 40) for code in pairs[:, worst])
-    return f"{said} Most often {truth} is taken for {told} ({int(counts[worst]):,} times)."
+    return f"{said} Most often {truth} is taken for {told} ({words.counted(int(counts[worst]), 'time')})."
 
 
 def _confusion(run: Run, one: Predictions) -> Figure:

@@ -86,7 +86,7 @@ class Run:
     @property
     def best(self) -> Mapping[str, Any] | None:
         """The leader's row."""
-        return next((row for row in self.trials if row["state"] == "completed"), None)
+        return next(iter(self.completed), None)
 
     @property
     def dummy(self) -> Mapping[str, Any] | None:
@@ -97,6 +97,11 @@ class Run:
     def trials(self) -> list[Mapping[str, Any]]:
         """The rows of the searches, by rank: neither the baseline's nor an ensemble's."""
         return [row for row in self.board if row["family"] not in NO_TRIALS]
+
+    @property
+    def completed(self) -> list[Mapping[str, Any]]:
+        """Those of the trials that the best was chosen from."""
+        return [row for row in self.trials if row["state"] == "completed"]
 
     @property
     def ensemble(self) -> Mapping[str, Any] | None:

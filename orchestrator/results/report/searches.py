@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from orchestrator.results.report import words
 from orchestrator.results.report.parts import Figure, Section, sampled
 from orchestrator.results.report.run import Run
 from orchestrator.results.report.scale import Scale
@@ -150,7 +151,10 @@ def _parallel(run: Run, one: Searched, many: bool) -> Figure:
         for share, label in axis.ticks(4):
             frame.text(x + 6, foot - share * (foot - top) + 3.5, label, "tick halo", "start", 12)
     caption = " ".join(
-        [f"A line a trial; the best tenth ({n_best} trials) in colour.", _left_out(len(rows), MOST_LINES, BEST_LINES)]
+        [
+            f"A line a trial; the best tenth ({words.counted(n_best, 'trial')}) in colour.",
+            _left_out(len(rows), MOST_LINES, BEST_LINES),
+        ]
         + (
             [f"The {MOST_AXES} most important of {len(one.varied)} hyperparameters."]
             if len(one.varied) > MOST_AXES

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.families.scoring import scores_labels
 from orchestrator.results.report.certainty import Certainty, Estimate
 from orchestrator.results.report.parts import number, shortened
 from orchestrator.results.report.run import Run
@@ -34,8 +35,8 @@ def won(run: Run) -> str:
     best = run.best
     if best is None:
         return f"None of {len(run.trials):,} trials completed."
-    n_done = sum(row["state"] == "completed" for row in run.trials)
-    n_families = len({row["family"] for row in run.trials})
+    n_done = len(run.completed)
+    n_families = len({row["family"] for row in run.completed})
     among = f" of {n_families} families" if n_families > 1 else ""
     return f"{best['trial']} leads {counted(n_done, 'completed trial')}{among}."
 
@@ -60,7 +61,7 @@ def expected(run: Run, sure: Certainty) -> str:
         return f"{spread}. It is the best of many, so it flatters; no corrected score is at hand."
     careful = ", and a little low, since all rows train it in the end" if sure.is_conservative else ""
     return (
-        f"{estimate(sure.corrected)}, corrected for having been chosen as the best of {len(run.trials):,}{careful}. "
+        f"{estimate(sure.corrected)}, corrected for having been chosen as the best of {len(run.completed):,}{careful}. "
         f"The plain cross-validation score is {spread}."
     )
 
@@ -77,7 +78,8 @@ def against_dummy(run: Run, sure: Certainty) -> str:
     dummy, best = run.dummy, run.best
     if dummy is None or dummy["score"] is None or best is None:
         return "The baseline has no score."
-    what = "the most frequent class" if run.signature.task == "classification" else "the mean"
+    what = "the most frequent class" if scores_labels(run.metric) else "how frequent each class is"
+    what = what if run.signature.task == "classification" else "the mean"
     told = sure.dummy or "Whether the difference could be chance was not tested."
     return f"{told} The baseline always says {what} and scores {number(run.plain(dummy['score']))}."
 

@@ -38,6 +38,7 @@ def assess(
     *,
     blocks: Array | None = None,
     shift: float | None = None,
+    n_trials: int | None = None,
     seed: int = 0,
 ) -> Statistics:
     """Say how sure a board is.
@@ -59,6 +60,7 @@ def assess(
             `resampling.contiguous_blocks`. Blocks are drawn as wholes.
         shift: What training on all rows adds to the winner's score, from `shift.refit_shift`; None if nobody knows. It
             does not go with blocks, where a row that is left out alone leaves its like behind.
+        n_trials: How many trials the winner was chosen from, if more than `board` has.
         seed: What decides the draws.
 
     Raises:
@@ -68,6 +70,7 @@ def assess(
         raise ValueError("a refit shift does not go with blocks; leave one of them out")
     scored = fold >= 0
     rows = truth[scored]
+    n_trials = max(n_trials or 0, len(board))
     if task == "classification":
         rows = rows.astype(np.int64)
     of_dummy = baseline(metric, task, rows)
@@ -81,7 +84,7 @@ def assess(
         evaluation = evaluation_of(metric, rows, columns, len(scores), cells)
         draws = selection.draw(evaluation, scores, cells, n_draws, seed, is_exact=metrics.is_hit(metric))
         ties = comparison.tied(draws)
-        p_dummy = comparison.p_of_beating_the_baseline(draws)
+        p_dummy = comparison.p_of_beating_the_baseline(draws, n_trials)
     intervals = selection.intervals(draws, cells, *metrics.bounds(metric), is_hit=metrics.is_hit(metric))
     trials = {
         one.name: TrialStatistics(low, high, bool(is_tied))
@@ -98,7 +101,7 @@ def assess(
         refit_shift=shift,
         beats_dummy=beats,
         p_dummy=p_dummy,
-        sentence=_sentence(metric, draws, p_dummy, beats, top[0].name),
+        sentence=_sentence(metric, draws, p_dummy, beats, top[0].name, n_trials),
         simplest=top[int(simplest)].name,
         n_rows=len(rows),
         n_cells=len(cells),
@@ -129,21 +132,23 @@ def _dummy_score(metric: str, truth: Array, predicted: Array, fold: Array) -> fl
     return whole if np.isfinite(whole) else 0.0
 
 
-def _sentence(metric: str, draws: Draws, p: float, beats: bool, winner: str) -> str:
+def _sentence(metric: str, draws: Draws, p: float, beats: bool, winner: str, n_trials: int) -> str:
     *scores, of_dummy = draws.observed
     name = metric.removeprefix("neg_")
     gain = scores[0] - of_dummy
     chance = f"{max(p, 0.001):.1%}" if p < 0.1 else f"{p:.0%}"
-    many = "the only trial" if len(scores) == 1 else f"the best of {len(scores):,} trials"
+    is_bound = p <= 0.001 or n_trials > len(scores)
+    at_most = "at most " if is_bound else ""
+    many = "the only trial" if n_trials == 1 else f"the best of {n_trials:,} trials"
     if beats:
-        at_most = "at most " if p <= 0.001 else ""
         return (
             f"Something was learnt: {winner}, {many}, is {gain:.4g} of {name} better than the dummy, which chance "
             f"alone would give in {at_most}{chance} of cases."
         )
     if gain <= 0:
         return f"Nothing beats the dummy: {winner}, {many}, is no better in {name}."
+    how_often = "may give" if is_bound and p >= 0.5 else f"would give in {at_most}{chance} of cases"
     return (
         f"Nothing is shown to beat the dummy: {winner}, {many}, is {gain:.4g} of {name} better, which chance alone "
-        f"would give in {chance} of cases."
+        f"{how_often}."
     )

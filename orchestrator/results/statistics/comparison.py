@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr
 
 from orchestrator.results.statistics.resampling import Floats
 from orchestrator.results.statistics.selection import Draws
@@ -61,10 +62,16 @@ def _studentised(difference: Floats, error: Floats) -> Floats:
     return np.where(error > 0, by_error, np.where(difference > 1e-12, np.inf, 0.0))
 
 
-def p_of_beating_the_baseline(draws: Draws) -> float:
+def p_of_beating_the_baseline(draws: Draws, n_trials: int) -> float:
     """Return how often chance alone gives a configuration as far above the baseline as the one that is farthest.
 
-    The studentised maximum: White (Econometrica 2000) with the studentisation of Hansen (JBES 2005).
+    The studentised maximum: White (Econometrica 2000) with the studentisation of Hansen (JBES 2005). Where the draws
+    have the top of a board alone, it is the largest of more than they show; how often as many would reach it is then
+    bounded by Bonferroni's inequality, with the tail of a normal distribution.
+
+    Args:
+        draws: What the bootstrap found.
+        n_trials: How many configurations there were to choose from, at least as many as were drawn.
     """
     if not len(draws.deviations):
         return 1.0
@@ -75,4 +82,6 @@ def p_of_beating_the_baseline(draws: Draws) -> float:
     counts = error > 0
     chance = (deviations[:, counts] / error[counts]).max(axis=1, initial=0.0)
     by_signs = 0.5**draws.n_cells  # so often all of a few cells are above by chance, and no draw would show it
-    return max(by_signs, float((1 + np.sum(chance >= largest)) / (1 + len(chance))))
+    by_draws = float((1 + np.sum(chance >= largest)) / (1 + len(chance)))
+    by_number = min(1.0, n_trials * float(ndtr(-largest))) if n_trials > len(above) else 0.0
+    return max(by_signs, by_draws, by_number)

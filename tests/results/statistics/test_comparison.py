@@ -5,6 +5,9 @@ import pytest
 from boards import board_of, labels, trials
 
 from orchestrator.results.statistics import Candidate
+from orchestrator.results.statistics import board as statistics_board
+from orchestrator.results.statistics.comparison import p_of_beating_the_baseline
+from orchestrator.results.statistics.selection import Draws
 
 
 def test_the_leader_and_its_twins_are_tied_and_a_much_worse_trial_is_not():
@@ -72,3 +75,37 @@ def test_the_dummy_of_probabilities_is_not_beaten_by_frequencies(metric):
     truth = labels(np.zeros(300, np.int64), 0.7, generator)
     frequencies = np.tile([0.7, 0.3], (300, 1)) + 0.001 * generator.normal(size=(300, 1)) * [1, -1]
     assert not board_of(metric, truth, [frequencies]).assess().beats_dummy
+
+
+def draws_with_a_leader(errors_ahead: float) -> Draws:
+    """Return what a bootstrap found of 20 trials, the first of which is so many errors ahead of the baseline."""
+    deviations = np.random.default_rng(0).normal(size=(400, 21)) / [*[1.0] * 20, 1e9]
+    return Draws(np.array([errors_ahead, *[0.0] * 20]), deviations, deviations[:, 0], 500)
+
+
+def test_the_top_of_a_board_was_chosen_from_all_of_it():
+    draws = draws_with_a_leader(3.4)
+    assert p_of_beating_the_baseline(draws, 20) < 0.05
+    assert p_of_beating_the_baseline(draws, 400) > 0.05
+    assert p_of_beating_the_baseline(draws_with_a_leader(6.0), 400) < 0.05
+
+
+def test_trials_that_are_not_drawn_were_chosen_from_as_well():
+    few = trials(300, [0.6] * 3, 0)
+    assert few.assess(n_trials=5_000).p_dummy > few.assess().p_dummy
+    assert "the best of 5,000 trials" in few.assess(n_trials=5_000).sentence
+
+
+def test_the_sentence_of_a_metric_with_few_drawn_trials_counts_all_of_them(monkeypatch):
+    monkeypatch.setattr(statistics_board, "N_SLOW_DRAWS", 40)
+    monkeypatch.setattr(statistics_board, "MOST_SLOW_TRIALS", 2)
+    few = trials(60, [0.9, 0.6, 0.6, 0.6], 0)
+    found = board_of("f1", few.truth, [few.predictions(str(i)) for i in range(4)]).assess()
+    assert len(found.trials) == 2
+    assert "the best of 4 trials" in found.sentence
+    assert "in at most" in found.sentence
+
+
+def test_a_bound_that_says_nothing_is_not_told_as_a_share_of_cases():
+    noise = trials(100, [0.5] * 30, 0).assess(n_trials=100_000)
+    assert noise.sentence.endswith("better, which chance alone may give.")
