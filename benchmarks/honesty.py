@@ -256,7 +256,7 @@ def searched(
         ranks.append(
             Row(trial, "knn", "knn", 0, number, "completed", score, 0.0, 0.0, 0.0, params[trial], None, complexity)
         )
-    board = [Candidate(row.trial, row.score or 0.0, (row.complexity,)) for row in ranked(ranks, METRIC).rows]
+    board = [Candidate(row.trial, row.score or 0.0, (row.complexity, row.number)) for row in ranked(ranks, METRIC).rows]
     return board, fold, said.__getitem__, params
 
 

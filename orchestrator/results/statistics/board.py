@@ -82,7 +82,8 @@ def assess(
     n_draws = N_DRAWS if is_mean else max(40, N_SLOW_DRAWS * SLOW_ROWS // max(SLOW_ROWS, len(rows)))
     with one_thread():
         evaluation = evaluation_of(metric, rows, columns, len(scores), cells)
-        draws = selection.draw(evaluation, scores, cells, n_draws, seed, is_exact=metrics.is_hit(metric))
+        first = np.array(sorted(range(len(top)), key=lambda i: top[i].precedence))
+        draws = selection.draw(evaluation, scores, first, cells, n_draws, seed, is_exact=metrics.is_hit(metric))
         ties = comparison.tied(draws)
         p_dummy = comparison.p_of_beating_the_baseline(draws, n_trials)
     intervals = selection.intervals(draws, cells, *metrics.bounds(metric), is_hit=metrics.is_hit(metric))
@@ -90,7 +91,7 @@ def assess(
         one.name: TrialStatistics(low, high, bool(is_tied))
         for one, (low, high), is_tied in zip(top, intervals, ties, strict=True)
     }
-    simplest = min(np.flatnonzero(ties), key=lambda i: (top[int(i)].complexity, i))
+    simplest = min(np.flatnonzero(ties), key=lambda i: (top[int(i)].precedence, i))
     beats = p_dummy < comparison.ALPHA
     return Statistics(
         trials=trials,

@@ -16,12 +16,13 @@ class Candidate:
     Attributes:
         name: Its name.
         score: Its score there: the mean over folds of what the scorer gave.
-        complexity: How complex it is, by what is compared first; of those that tie the least is the simplest.
+        precedence: Which of equal scores goes first, by the rule of the board: the simpler model, then the earlier
+            trial. It must not know the scores. The first of those that tie is the simplest.
     """
 
     name: str
     score: float
-    complexity: tuple[float, ...] = ()
+    precedence: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

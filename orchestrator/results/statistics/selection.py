@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.results.statistics.evaluation import Evaluation
-from orchestrator.results.statistics.resampling import Cells, Floats, counts
+from orchestrator.results.statistics.resampling import Cells, Floats, Ints, counts
 
 DECIMALS = 12
 """Scores compare after rounding to so many decimals, as on the leaderboard."""
@@ -40,13 +40,17 @@ class Draws:
     n_cells: int
 
 
-def draw(evaluation: Evaluation, scores: Floats, cells: Cells, n_draws: int, seed: int, *, is_exact: bool) -> Draws:
+def draw(
+    evaluation: Evaluation, scores: Floats, first: Ints, cells: Cells, n_draws: int, seed: int, *, is_exact: bool
+) -> Draws:
     """Draw cells again and again, choose each time, and score the choice on what was left out.
 
     Args:
         evaluation: The configurations, in the order of the board, and behind them the baseline, which is never chosen.
         scores: Their scores on the board. Where these differ from the scores of all rows at once, being means over
             folds, the difference goes to each draw as well.
+        first: The configurations in the order in which equal scores go. It is not the board's own: that knows the rows
+            that a draw leaves out, and where scores are often equal would choose by them.
         cells: What is drawn.
         n_draws: How often.
         seed: What decides the draws.
@@ -61,7 +65,7 @@ def draw(evaluation: Evaluation, scores: Floats, cells: Cells, n_draws: int, see
         drawn = evaluation.scores(some) + offset
         is_defined = np.isfinite(drawn).all(axis=1)
         drawn, some = drawn[is_defined], some[is_defined]
-        chosen = np.round(drawn[:, :-1] / unit, decimals).argmax(axis=1)
+        chosen = first[np.round(drawn[:, first] / unit, decimals).argmax(axis=1)]
         out = evaluation.left_out(some, chosen) + offset[chosen]
         deviations.append(drawn - scores)
         winners.append(out[np.isfinite(out)])
