@@ -16,7 +16,7 @@ from orchestrator.families.knn import KNN
 from orchestrator.results.statistics import refit_shift
 from orchestrator.space import Range, grid
 
-SPACE = {"n_neighbors": Range(1, 7), "weights": ["uniform", "distance"], "metric": ["euclidean", "manhattan"]}
+SPACE = {"n_neighbors": Range(1, 4), "weights": ["uniform", "distance"], "metric": ["euclidean", "manhattan"]}
 
 
 def training_set(X, y, metric="accuracy", n_folds=3):
@@ -46,7 +46,7 @@ def rows(n_rows, n_features=4, seed=0):
 @pytest.mark.parametrize("metric", ["accuracy", "f1_macro"])
 @pytest.mark.parametrize("n_features", [4, 20])
 def test_scores_are_those_of_a_fit_for_each_row(metric, n_features):
-    X, y = rows(60, n_features)
+    X, y = rows(24, n_features)
     for params, score in scores(training_set(X, y, metric))[0]:
         model = KNeighborsClassifier(**params)
         predicted = cross_val_predict(model, X, y, cv=LeaveOneOut())
@@ -74,7 +74,7 @@ def test_a_row_is_left_out_and_its_likes_stay():
 def test_one_search_a_plane_answers_all_of_its_trials():
     units = scores(training_set(*rows(40)))[1]
     assert len(units) == 2
-    assert [len(unit.answers) for unit in units] == [14, 14]
+    assert [len(unit.answers) for unit in units] == [8, 8]
     assert len({unit.id for unit in units}) == 2
 
 

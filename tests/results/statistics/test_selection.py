@@ -28,6 +28,12 @@ def test_the_winners_interval_holds_the_truth_of_the_winner():
     assert np.mean(held) >= 0.9
 
 
+def test_equal_scores_do_not_go_by_rows_that_a_draw_leaves_out():
+    """With few rows the best of many are often equal; the board's order knows which of them is lucky."""
+    corrected = [trials(60, [0.5] * 200, seed).assess().corrected.score for seed in range(60)]
+    assert abs(np.mean(corrected) - 0.5) < 0.01
+
+
 def test_a_single_trials_interval_holds_its_truth():
     held = []
     for seed in range(200):
@@ -41,11 +47,11 @@ def test_a_trial_alone_was_not_chosen_so_its_score_stays():
     assert board.assess().corrected.score == pytest.approx(board.candidates[0].score, abs=0.003)
 
 
-def test_the_shift_moves_the_corrected_score_and_its_interval():
+def test_the_shift_moves_the_corrected_score_and_makes_it_less_sure():
     board = trials(300, [0.7, 0.75, 0.8], 2)
     plain, shifted = board.assess(), board.assess(shift=0.02)
-    for bound in ("score", "low", "high"):
-        assert getattr(shifted.corrected, bound) == pytest.approx(getattr(plain.corrected, bound) + 0.02)
+    assert shifted.corrected.score == pytest.approx(plain.corrected.score + 0.02)
+    assert width(plain.corrected) < width(shifted.corrected) < width(plain.corrected) + 0.04
     assert plain.is_conservative
     assert not shifted.is_conservative
 
