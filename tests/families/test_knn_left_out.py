@@ -13,7 +13,6 @@ from orchestrator.data.split import Fold
 from orchestrator.families import base
 from orchestrator.families.base import LeavesOneOut, Shape
 from orchestrator.families.knn import KNN
-from orchestrator.results.statistics import refit_shift
 from orchestrator.space import Range, grid
 
 SPACE = {"n_neighbors": Range(1, 4), "weights": ["uniform", "distance"], "metric": ["euclidean", "manhattan"]}
@@ -111,13 +110,3 @@ def test_a_holdouts_rows_are_the_ones_left_out():
 def test_families_say_whether_they_leave_rows_out():
     assert isinstance(families.find("knn"), LeavesOneOut)
     assert not isinstance(families.find("mlp"), LeavesOneOut)
-
-
-def test_the_shift_is_what_more_rows_bring_to_those_near_the_best():
-    truth = np.arange(100) % 2
-    known = {"a": 80, "b": 78, "c": 40}
-    predictions = {name: np.where(np.arange(100) < right, truth, 1 - truth) for name, right in known.items()}
-    alone = {"a": 0.82, "b": 0.81, "c": 0.5}
-    found = refit_shift("accuracy", truth, np.arange(100), predictions.__getitem__, alone)
-    assert found == pytest.approx((0.02 + 0.03) / 2)
-    assert refit_shift("accuracy", truth, np.arange(100), predictions.__getitem__, {}) is None

@@ -92,8 +92,7 @@ def corrected(draws: Draws, cells: Cells, shift: float, least: float, most: floa
     more than the scatter of its score on all rows, and leaves room for the luck of the training rows. The scatter of
     whoever wins a draw, which the method proposes, is longer yet where rows are few, and covers in all cases in place
     of 95 %. The shift is taken to be as unsure as it is large. A share of rows that are right has Wilson's interval
-    around the
-    corrected score as well: where nearly all are right, draws of what was seen leave out what was not.
+    around the corrected score as well: where nearly all are right, draws of what was seen leave out what was not.
 
     Args:
         draws: What the bootstrap found.
