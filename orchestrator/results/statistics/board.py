@@ -74,7 +74,7 @@ def assess(
     if task == "classification":
         rows = rows.astype(np.int64)
     of_dummy = baseline(metric, task, rows)
-    cells = resampling.cells(len(rows), None if blocks is None else blocks[scored], seed)
+    cells = resampling.cells(fold[scored], None if blocks is None else blocks[scored], seed)
     is_mean = metric in metrics.MEANS
     top = board[: _most(len(cells), is_mean)]
     columns = _columns([one.name for one in top], predictions, of_dummy, scored)

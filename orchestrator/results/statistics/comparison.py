@@ -34,12 +34,13 @@ def tied(draws: Draws) -> npt.NDArray[np.bool_]:
     if not len(deviations) or draws.n_cells < 2:
         return np.ones(n, dtype=np.bool_)
     error = _errors(draws.deviations[:, :-1])
+    far_behind = -np.sqrt(2.0 * np.log(np.log(max(draws.n_cells, 16))))
     is_tied = np.ones(n, dtype=np.bool_)
     for i in range(n):
         deficit = _studentised(scores - scores[i], error[i])
         if (largest := float(deficit.max())) <= SURELY_TIED:
             continue
-        counts = error[i] > 0
+        counts = (error[i] > 0) & (deficit > far_behind)
         chance = ((deviations[:, counts] - deviations[:, i : i + 1]) / error[i, counts]).max(axis=1, initial=-np.inf)
         is_tied[i] = bool((1 + np.sum(chance >= largest)) / (1 + len(chance)) > ALPHA)
     return is_tied

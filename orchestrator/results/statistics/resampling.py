@@ -19,16 +19,25 @@ Ints = npt.NDArray[np.int64]
 
 MOST_CELLS = 50_000
 """More rows than these are put together at random: an interval is as good, and costs no more."""
+LEAST_OF_FOLD = 10
+"""Cells of a fold; drawn among fewer, they would vary too little."""
 COUNTS_AT_ONCE = 1 << 22
 """Counts in memory at once, 16 MiB of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The cell of each row, shape (rows,), numbered from 0; and the number of rows in each, shape (cells,)."""
+    """What is drawn.
+
+    Attributes:
+        of_row: The cell of each row, shape (rows,), numbered from 0.
+        sizes: The number of rows in each, shape (cells,).
+        stratum: The fold of each, shape (cells,), where cells are drawn fold by fold; else 0.
+    """
 
     of_row: Ints
     sizes: Floats
+    stratum: Ints
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -45,24 +54,32 @@ class Cells:
         return np.bincount(self.of_row, values, len(self.sizes)).astype(np.float64)
 
 
-def cells(n_rows: int, blocks: npt.NDArray[Any] | None, seed: int) -> Cells:
-    """Return the cells of so many rows.
+def cells(fold: npt.NDArray[Any], blocks: npt.NDArray[Any] | None, seed: int) -> Cells:
+    """Return the cells of rows.
+
+    They are drawn fold by fold, since a score is a mean over folds and what differs between these is no news of a
+    trial: unless there are few in a fold, or some lie in several.
 
     Args:
-        n_rows: How many rows.
+        fold: The fold that scores each row, shape (rows,).
         blocks: The block of each row, shape (rows,), where rows of a block are drawn together; None where each row
             stands for itself.
         seed: What decides which rows share a cell where there are more than `MOST_CELLS`.
     """
+    n_rows = len(fold)
+    of_row: Ints = np.arange(n_rows, dtype=np.int64)
     if blocks is not None:
         of_row = np.unique(blocks, return_inverse=True)[1].astype(np.int64)
     elif n_rows > MOST_CELLS:
         of_row = np.random.default_rng([seed, 1]).permutation(n_rows) % MOST_CELLS
-    else:
-        return Cells(np.arange(n_rows), np.ones(n_rows))
     if n_rows == int(of_row.max(initial=-1)) + 1:
-        return Cells(np.arange(n_rows), np.ones(n_rows))
-    return Cells(of_row, np.bincount(of_row).astype(np.float64))
+        of_row = np.arange(n_rows, dtype=np.int64)
+    stratum = np.zeros(int(of_row.max(initial=-1)) + 1, dtype=np.int64)
+    stratum[of_row] = np.unique(fold, return_inverse=True)[1]
+    are_whole = bool((fold == fold[np.unique(of_row, return_index=True)[1]][of_row]).all())
+    if not are_whole or np.bincount(stratum).min() < LEAST_OF_FOLD:
+        stratum[:] = 0
+    return Cells(of_row, np.bincount(of_row).astype(np.float64), stratum)
 
 
 def contiguous_blocks(n_rows: int) -> Ints:
@@ -75,13 +92,18 @@ def contiguous_blocks(n_rows: int) -> Ints:
     return blocks
 
 
-def counts(n_cells: int, n_draws: int, seed: int) -> Iterator[Singles]:
+def counts(cells: Cells, n_draws: int, seed: int) -> Iterator[Singles]:
     """Yield how often each cell is drawn, shape (some draws, cells): as many cells as there are, with replacement."""
     generator = np.random.default_rng([seed, 2])
+    n_cells = len(cells)
+    order = np.argsort(cells.stratum, kind="stable")
+    sizes = np.bincount(cells.stratum)
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    ends = starts + np.repeat(sizes, sizes)
     step = max(1, COUNTS_AT_ONCE // n_cells)
     for start in range(0, n_draws, step):
         some = min(step, n_draws - start)
-        drawn = generator.integers(0, n_cells, (some, n_cells), dtype=np.int64)
+        drawn = order[generator.integers(starts, ends, (some, n_cells))]
         drawn += np.arange(0, some * n_cells, n_cells)[:, np.newaxis]
         times = np.bincount(drawn.ravel(), minlength=some * n_cells)
         yield times.astype(np.float32).reshape(some, n_cells)

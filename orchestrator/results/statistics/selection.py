@@ -63,7 +63,7 @@ def draw(
     unit = 1.0 if is_exact else max(float(np.abs(scores).max()), np.finfo(np.float64).tiny)
     decimals = DECIMALS if is_exact else SINGLE_DECIMALS
     deviations, winners, leader = [], [], []
-    for some in counts(len(cells), n_draws, seed):
+    for some in counts(cells, n_draws, seed):
         drawn = evaluation.scores(some) + offset
         is_defined = np.isfinite(drawn).all(axis=1)
         drawn, some = drawn[is_defined], some[is_defined]

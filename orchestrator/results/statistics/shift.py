@@ -75,8 +75,8 @@ def refit_shift(
 
 def _error(metric: str, truth: Array, prediction: Array) -> float:
     """Return the standard error of one trial's score."""
-    cells = resampling.cells(len(truth), None, 0)
+    cells = resampling.cells(np.zeros(len(truth), dtype=np.int64), None, 0)
     with one_thread():
         evaluation = evaluation_of(metric, truth, [prediction], 1, cells)
-        draws = np.concatenate([evaluation.scores(some) for some in resampling.counts(len(cells), N_DRAWS, 0)])
+        draws = np.concatenate([evaluation.scores(some) for some in resampling.counts(cells, N_DRAWS, 0)])
     return float(np.nan_to_num(np.nanstd(draws)))

@@ -43,9 +43,9 @@ CASES = [*((m, 0) for m in OF_NUMBERS), *((m, 3) for m in OF_CLASSES + OF_PROBAB
 @pytest.mark.parametrize("in_blocks", [False, True], ids=["rows", "blocks"])
 def test_scores_under_counts_are_those_of_the_rows_drawn(metric, n_classes, in_blocks):
     truth, given, model = predictions(metric, n_classes)
-    drawn_from = cells(N_ROWS, np.arange(N_ROWS) // 4 if in_blocks else None, 0)
+    drawn_from = cells(np.zeros(N_ROWS), np.arange(N_ROWS) // 4 if in_blocks else None, 0)
     evaluation = evaluation_of(metric, truth, iter(given), len(given), drawn_from)
-    (times,) = counts(len(drawn_from), 4, seed=1)
+    (times,) = counts(drawn_from, 4, seed=1)
     scores = evaluation.scores(times)
     chosen = np.array([2, 0, 1, 1])
     left_out = evaluation.left_out(times, chosen)

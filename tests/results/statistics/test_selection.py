@@ -5,7 +5,7 @@ import pytest
 from boards import board_of, labels, trials
 
 from orchestrator.results.statistics import assess, contiguous_blocks
-from orchestrator.results.statistics.resampling import cells
+from orchestrator.results.statistics.resampling import cells, counts
 
 
 def test_noise_looks_good_and_is_corrected_to_chance():
@@ -100,8 +100,30 @@ def test_very_many_rows_are_put_together_without_changing_the_interval():
     assert width(found.corrected) == pytest.approx(exact * np.sqrt(1 / np.exp(-1) - 1), rel=0.15)
 
 
+def test_rows_are_drawn_fold_by_fold():
+    fold = np.arange(100) % 4
+    (times,) = counts(cells(fold, None, 0), 50, seed=0)
+    assert np.array_equal([times[:, fold == one].sum(axis=1) for one in range(4)], np.full((4, 50), 25))
+    assert times.max() > 2
+
+
+@pytest.mark.parametrize("n_folds", [1, 30, 100], ids=["one fold", "few rows a fold", "a row a fold"])
+def test_rows_of_small_folds_are_drawn_from_all(n_folds):
+    drawn_from = cells(np.arange(100) % n_folds, None, 0)
+    assert set(drawn_from.stratum) == {0}
+    (times,) = counts(drawn_from, 50, seed=0)
+    assert times.sum(axis=1).tolist() == [100] * 50
+    assert (times == 0).any(axis=1).all()
+
+
+def test_blocks_that_lie_in_several_folds_are_drawn_from_all():
+    fold, blocks = np.repeat([0, 1], 50), np.arange(100) // 4
+    assert set(cells(fold, blocks, 0).stratum) == {0}
+    assert set(cells(fold, blocks * 2 + fold, 0).stratum) == {0, 1}
+
+
 def test_random_cells_are_of_even_size():
-    sizes = cells(130_001, None, 0).sizes
+    sizes = cells(np.zeros(130_001), None, 0).sizes
     assert sizes.sum() == 130_001
     assert sizes.max() - sizes.min() <= 1
 
