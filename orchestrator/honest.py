@@ -190,7 +190,7 @@ class Assessment:
             return None
         score, std = mean_and_std(found.scores)
         members = [row for row in self.board.rows if row.trial in found.weights]
-        alone = [Candidate(ENSEMBLE, score)]
+        alone = [Candidate(ENSEMBLE, score, ())]
         own = statistics.assess(
             train.metric, train.task, truth, fold, alone, lambda name: found.said, seed=train.seed
         ).trials[ENSEMBLE]
@@ -247,7 +247,9 @@ def assessment(
     if not rows or rows[0] != best:
         return None
     order = {search.name: float(i) for i, search in enumerate(prepared.job.searches)}
-    candidates = [Candidate(row.trial, row.score or 0.0, (order[row.search], row.complexity)) for row in rows]
+    candidates = [
+        Candidate(row.trial, row.score or 0.0, (order[row.search], row.complexity, row.number)) for row in rows
+    ]
     shift = _shift(prepared, rows, candidates, predictions, states, executor, train, should_stop)
     return Assessment(prepared, board, candidates, predictions, shift)
 
@@ -326,7 +328,7 @@ def test_scores(metric: str, truth: Array, answers: Mapping[str, TestAnswers], s
             found[name] = TestScore(None)
             continue
         task: Task = "regression" if one.probabilities is None else "classification"
-        alone = [Candidate(name, one.score)]
+        alone = [Candidate(name, one.score, ())]
         fold = np.zeros(len(truth), np.int16)
         own = statistics.assess(metric, task, truth, fold, alone, said.__getitem__, seed=seed).trials[name]
         behind = None

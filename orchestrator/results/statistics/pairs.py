@@ -54,12 +54,12 @@ def difference(
     Returns:
         The difference; None where the metric has no value on these rows.
     """
-    cells = resampling.cells(len(truth), blocks, seed)
+    cells = resampling.cells(np.zeros(len(truth), np.int64), blocks, seed)
     n_draws = N_DRAWS if metric in metrics.MEANS else N_SLOW_DRAWS
     with one_thread():
         evaluation = evaluation_of(metric, truth, [first, second], 2, cells)
         both = evaluation.scores(np.ones((1, len(cells)), np.float32))[0]
-        drawn = np.concatenate([evaluation.scores(some) for some in resampling.counts(len(cells), n_draws, seed)])
+        drawn = np.concatenate([evaluation.scores(some) for some in resampling.counts(cells, n_draws, seed)])
     apart = drawn[:, 0] - drawn[:, 1]
     apart = apart[np.isfinite(apart)]
     if not np.isfinite(both).all() or not len(apart):
@@ -92,7 +92,7 @@ def between_boards(
     Returns:
         The difference; None where the metric has no value on some draws, or no row is left out.
     """
-    cells = resampling.cells(len(truth), None, seed)
+    cells = resampling.cells(np.zeros(len(truth), np.int64), None, seed)
     of_dummy = baseline(metric, task, truth)
     n_draws = N_DRAWS if metric in metrics.MEANS else N_SLOW_DRAWS
     sides = []
@@ -102,7 +102,10 @@ def between_boards(
             evaluation = evaluation_of(metric, truth, columns, len(columns), cells)
             of_dummy_score = metrics.score(metric, truth, of_dummy)
             scores = np.array([*(score for score, _ in board), of_dummy_score if np.isfinite(of_dummy_score) else 0.0])
-            drawn = draw(evaluation, scores, cells, n_draws, seed, is_exact=metrics.is_hit(metric))
+            any_order = np.random.default_rng(seed).permutation(
+                len(board)
+            )  # of equal scores; the board's knows the rows
+            drawn = draw(evaluation, scores, any_order, cells, n_draws, seed, is_exact=metrics.is_hit(metric))
             sides.append(drawn.winners)
     if len(sides[0]) != len(sides[1]) or not len(sides[0]):
         return None
