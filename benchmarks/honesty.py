@@ -21,7 +21,6 @@ The datasets are files of the folder that --data or ORCHESTRATOR_TEST_DATA names
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -44,6 +43,7 @@ from orchestrator.data.load import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.families.base import Plan, Shape, UnitOutput, WorkUnit, left_out_rows
 from orchestrator.families.knn import KNN
+from orchestrator.honest import Sureness
 from orchestrator.results import statistics
 from orchestrator.results.leaderboard import Row, ranked
 from orchestrator.results.statistics import Candidate, Statistics
@@ -328,7 +328,10 @@ def _mixed(folder: Path, name: str, table: pa.Table, target: str, n: int, seed: 
         searches=(Search("knn", sampler="grid", space=SPACE), Search("mlp", sampler="random", trials=32)),
     )
     result = orchestrator.run(job, folder / "run", executor="inline")
-    said = Statistics.from_dict(json.loads((folder / "run" / "statistics.json").read_text()))
+    sureness = Sureness.read(folder / "run")
+    if sureness is None or sureness.board is None:
+        raise SystemExit(f"{name}: the run says nothing of how sure its board is")
+    said = sureness.board
     held = table.take(rest)
     truth = float(
         np.mean(np.asarray(result.best.predict(held)).astype(str) == np.array(held[target].to_pylist()).astype(str))
