@@ -80,7 +80,7 @@ def test_the_dummy_of_probabilities_is_not_beaten_by_frequencies(metric):
 def draws_with_a_leader(errors_ahead: float) -> Draws:
     """Return what a bootstrap found of 20 trials, the first of which is so many errors ahead of the baseline."""
     deviations = np.random.default_rng(0).normal(size=(400, 21)) / [*[1.0] * 20, 1e9]
-    return Draws(np.array([errors_ahead, *[0.0] * 20]), deviations, deviations[:, 0], 500)
+    return Draws(np.array([errors_ahead, *[0.0] * 20]), deviations, deviations[:, 0], deviations[:, 0], 500)
 
 
 def test_the_top_of_a_board_was_chosen_from_all_of_it():
