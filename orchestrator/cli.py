@@ -312,6 +312,9 @@ def _conclude(result: Result) -> None:
     print(f"\nbest: {best.trial} {leaderboard.params_json(best.params)}")
     for line in words.of_board(metric, result.leaderboard, result.sureness.board):
         print(line)
+    failed = [row.error for row in result.leaderboard.rows if row.error]
+    if failed:
+        print(f"{len(failed)} trial{'s' if len(failed) > 1 else ''} failed, first with {failed[0]}")
     if (combined := result.sureness.ensemble) is not None and combined.ahead is not None:
         print(words.of_difference(metric, f"{combined.row.trial} and the best", combined.ahead))
     tested = [(who, one) for who, one in result.sureness.test.items() if one.score is not None]
@@ -321,6 +324,9 @@ def _conclude(result: Result) -> None:
         n_openings = len(rundir.read_manifest(result.path)["test"]["openings"])
         times = "once" if n_openings <= 1 else f"{n_openings} times, so that they are not unseen any more"
         print(f"{name} on the sealed test rows, opened {times}: {values}")
+        for who, one in tested:
+            if who != "dummy" and one.behind_best is not None:
+                print(words.of_difference(metric, f"best and {who} there", one.behind_best))
     for objective in result.objectives[1:]:
         front = leaderboard.pareto_front(result.leaderboard, objective)
         more = f"orchestrator leaderboard --pareto {objective} {where}"

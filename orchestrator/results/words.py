@@ -26,7 +26,7 @@ def of_board(metric: str, board: Leaderboard, statistics: Statistics | None) -> 
         statistics: Of the board; None where no predictions were kept.
     """
     if statistics is None:
-        return []
+        return ["how sure that is, is not known: no out-of-fold predictions of it were kept (resources.predictions_mb)"]
     name, lines = plain_score(metric, 0.0)[0], []
     if (one := statistics.corrected) is not None:
         more = "; conservative, as the refit has more rows to learn from" if statistics.is_conservative else ""

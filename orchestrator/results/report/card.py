@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from orchestrator.objects import is_uri
 from orchestrator.results.report import words
 from orchestrator.results.report.certainty import Certainty
 from orchestrator.results.report.page import resource
@@ -18,6 +20,11 @@ from orchestrator.results.report.verdict import verdict
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
 _PIPELINES = {"text": "text-classification", "image": "image-classification"}
+
+
+def _name_of(path: str) -> str:
+    """Return what a dataset is called: cards are published, and where it lies on a machine is nobody's business."""
+    return path if is_uri(path) else PurePath(path.rstrip("/")).name
 
 
 class _AsItIs(str):
@@ -54,7 +61,7 @@ def card(run: Run, sure: Certainty, tables: Sequence[Table]) -> str:
         trial=best["trial"] if best else "–",
         params=shown.params,
         metric=run.metric_name,
-        data_path=run.job.data.path,
+        data_path=_name_of(run.job.data.path),
         n_train=f"{data['rows']['train']:,}",
         n_test=f"{data['rows']['test']:,}",
         fingerprint=data["fingerprint"],
@@ -100,7 +107,7 @@ def _header(run: Run, sure: Certainty) -> dict[str, Any]:
                 "results": [
                     {
                         "task": {"type": pipeline},
-                        "dataset": {"name": run.job.data.path, "type": "parquet"},
+                        "dataset": {"name": _name_of(run.job.data.path), "type": "parquet"},
                         "metrics": [metric for metric in metrics if metric["value"] is not None],
                     }
                 ],
