@@ -95,15 +95,14 @@ def contiguous_blocks(n_rows: int) -> Ints:
 def counts(cells: Cells, n_draws: int, seed: int) -> Iterator[Singles]:
     """Yield how often each cell is drawn, shape (some draws, cells): as many cells as there are, with replacement."""
     generator = np.random.default_rng([seed, 2])
-    n_cells = len(cells)
-    order = np.argsort(cells.stratum, kind="stable")
-    sizes = np.bincount(cells.stratum)
-    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    ends = starts + np.repeat(sizes, sizes)
-    step = max(1, COUNTS_AT_ONCE // n_cells)
+    strata = [np.flatnonzero(cells.stratum == one) for one in np.unique(cells.stratum)]
+    step = max(1, COUNTS_AT_ONCE // len(cells))
     for start in range(0, n_draws, step):
         some = min(step, n_draws - start)
-        drawn = order[generator.integers(starts, ends, (some, n_cells))]
-        drawn += np.arange(0, some * n_cells, n_cells)[:, np.newaxis]
-        times = np.bincount(drawn.ravel(), minlength=some * n_cells)
-        yield times.astype(np.float32).reshape(some, n_cells)
+        times = np.empty((some, len(cells)), dtype=np.float32)
+        for those in strata:
+            n = len(those)
+            drawn = generator.integers(0, n, (some, n), dtype=np.int32)
+            drawn += np.arange(0, some * n, n, dtype=np.int32)[:, np.newaxis]
+            times[:, those] = np.bincount(drawn.ravel(), minlength=some * n).reshape(some, n)
+        yield times
