@@ -1,27 +1,49 @@
-"""Preparation that learns from data: missing values, categories, scaling, PCA. Always fitted on training rows alone."""
+"""Preparation that learns from data: missing values, categories, scaling, made and selected columns.
+
+Always fitted on training rows alone, by `fit_transform` of each step with their target.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
+from sklearn.feature_selection import SelectKBest, SelectPercentile, f_classif, f_regression
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import (
     MinMaxScaler,
     OneHotEncoder,
+    PolynomialFeatures,
+    PowerTransformer,
     QuantileTransformer,
     RobustScaler,
     StandardScaler,
+    TargetEncoder,
 )
 
-from orchestrator.data.encode import MISSING, Column
+from orchestrator.data.clip import OutlierClipper
+from orchestrator.data.columns import Column, flat
+from orchestrator.data.encode import MISSING, Features, Floats
+from orchestrator.data.recipe import SCALERS, Recipe
+from orchestrator.data.texts import FromFeatures, numbers_of, text_columns
 
-SCALERS = ("none", "standard", "minmax", "robust", "quantile")
 MAX_CATEGORIES = 100
 """How many columns one categorical column may become; rarer categories share the last one."""
+FEW_CATEGORIES = 40
+"""Up to so many categories a column becomes a column each, as in skrub's TableVectorizer."""
+MOST_ENCODED_CLASSES = 10
+"""With more classes than that target encoding, a column a class, would make more columns than it saves."""
+CROSS_FITTED = 5
+N_CLUSTERS = 8
 
 
 def scaler_of(name: str, seed: int) -> Any | None:
@@ -32,58 +54,141 @@ def scaler_of(name: str, seed: int) -> Any | None:
         "minmax": MinMaxScaler,
         "robust": RobustScaler,
         "quantile": lambda: QuantileTransformer(random_state=seed),
+        "power": PowerTransformer,
     }
     return makers[name]()
 
 
 def preparation(
-    columns: Sequence[Column], scaler: str, pca: int | float | str, seed: int, *, impute_all: bool = True
+    columns: Sequence[Column], recipe: Recipe, n_classes: int, seed: int, *, impute_all: bool = True
 ) -> list[tuple[str, Any]]:
-    """Return the unfitted steps that turn the encoded matrix into a model's input.
+    """Return the unfitted steps from `Features.flat` to a model's input, or from `Features` where there is text.
 
-    Numbers: the median for nulls, then the scaler. Booleans: the most frequent value for nulls. Categories: one-hot,
-    null as a category of its own, rare and unseen ones together (none set where there are no rare ones).
+    Numbers: the median for nulls, outliers, the scaler. Booleans: the most frequent value for nulls. Categories:
+    one-hot, null as a category of its own, rare and unseen ones together (none set where there are no rare ones); or
+    the mean target of each (Micci-Barreca 2001, A preprocessing scheme for high-cardinality categorical attributes,
+    SIGKDD Explorations 3(1)), which the rows that are fitted on get from other rows than themselves.
 
     Args:
-        columns: The matrix's columns, in order.
-        scaler: One of SCALERS.
-        pca: `none`, a number of components, or the share of variance to keep.
-        seed: For what is random (quantiles of large data, PCA's randomised solver).
+        columns: The features' columns, in order; those that are neither scalars, vectors nor text are not seen.
+        recipe: How.
+        n_classes: How many classes the target has; 0 for numbers.
+        seed: For what is random (quantiles of large data, PCA's randomised solver, folds of target encoding, k-means).
         impute_all: Whether columns without nulls in the training rows are ready for nulls too. It changes nothing on
             rows without nulls; a search leaves it out for speed, a model that is shipped must not.
     """
-    groups = {kind: [i for i, c in enumerate(columns) if c.kind == kind] for kind in ("number", "boolean", "category")}
+    texts = text_columns(columns)
+    columns = [*flat(columns), *numbers_of(columns)]
     steps: list[tuple[str, Any]] = []
+    if texts:
+        steps.append(("texts", FromFeatures(tuple(c.name for c in texts), recipe.text, seed)))
+    parts = _parts(columns, recipe, n_classes, seed, impute_all=impute_all)
+    if len(parts) == 1 and parts[0][0] == "number":
+        made = parts[0][1]
+        steps += [] if made == "passthrough" else made.steps
+    else:
+        steps.append(("columns", ColumnTransformer(parts, sparse_threshold=0.0)))
+    steps += _made(recipe, seed)
+    if recipe.select != "none":
+        steps.append(("select", _selection(recipe.select, n_classes)))
+    if recipe.pca != "none":
+        steps.append(("pca", PCA(n_components=recipe.pca, random_state=seed)))
+    return steps
+
+
+def _parts(
+    columns: Sequence[Column], recipe: Recipe, n_classes: int, seed: int, *, impute_all: bool
+) -> list[tuple[str, Any, list[int]]]:
+    """Return each kind's steps with the places of its columns."""
+    kinds = [_prepared_as(column, recipe, n_classes) for column in columns]
+    places = {
+        kind: [i for i, k in enumerate(kinds) if k == kind] for kind in ("number", "boolean", "one_hot", "target")
+    }
+    scaling = scaler_of(recipe.scaler, seed)
 
     def imputer(kind: str, strategy: str) -> list[tuple[str, Any]]:
-        if not impute_all and not any(columns[i].has_nulls for i in groups[kind]):
+        if not impute_all and not any(columns[i].has_nulls for i in places[kind]):
             return []
         return [("impute", SimpleImputer(strategy=strategy, keep_empty_features=True))]
 
-    numeric = imputer("number", "median")
-    scaling = scaler_of(scaler, seed)
-    if scaling is not None:
-        numeric.append(("scale", scaling))
-    if len(groups["number"]) == len(columns):
-        steps += numeric
-    else:
-        one_hot = OneHotEncoder(
-            handle_unknown="infrequent_if_exist", max_categories=MAX_CATEGORIES, sparse_output=False
-        )
-        made = {
-            "number": _pipeline(numeric),
-            "boolean": _pipeline(imputer("boolean", "most_frequent")),
-            "category": one_hot,
-        }
-        parts = [(kind, made[kind], indices) for kind, indices in groups.items() if indices]
-        steps.append(("columns", ColumnTransformer(parts, sparse_threshold=0.0)))
-    if pca != "none":
-        steps.append(("pca", PCA(n_components=pca, random_state=seed)))
-    return steps
+    scaled = [] if scaling is None else [("scale", scaling)]
+    clipped = [("clip", OutlierClipper())] if recipe.outliers == "clip" else []
+    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MAX_CATEGORIES, sparse_output=False)
+    folds = (StratifiedKFold if n_classes else KFold)(CROSS_FITTED, shuffle=True, random_state=seed)
+    encoder = TargetEncoder(cv=folds, target_type=_target_type(n_classes))
+    made = {
+        "number": _pipeline([*clipped, *imputer("number", "median"), *scaled]),
+        "boolean": _pipeline(imputer("boolean", "most_frequent")),
+        "one_hot": one_hot,
+        "target": Pipeline([("encode", encoder), ("scale", scaler_of(recipe.scaler, seed) or StandardScaler())]),
+    }
+    parts = [(kind, made[kind], indices) for kind, indices in places.items() if indices]
+    nullable = [i for i in places["number"] if columns[i].has_nulls and _is_own(columns[i])]
+    if recipe.missing == "indicator" and nullable:
+        parts.append(("missing", MissingIndicator(features="all", error_on_new=False), nullable))
+    return parts
+
+
+def _is_own(column: Column) -> bool:
+    """Tell whether a number is a column of the data, and not one of several that another became."""
+    return column.kind == "number" and not column.shape
+
+
+def _prepared_as(column: Column, recipe: Recipe, n_classes: int) -> str:
+    if column.kind != "category":
+        return column.kind
+    if recipe.categories != "auto":
+        return recipe.categories
+    is_wide = len(column.categories) > FEW_CATEGORIES and n_classes <= MOST_ENCODED_CLASSES
+    return "target" if is_wide else "one_hot"
+
+
+def _target_type(n_classes: int) -> str:
+    if not n_classes:
+        return "continuous"
+    return "binary" if n_classes == 2 else "multiclass"
+
+
+def _made(recipe: Recipe, seed: int) -> list[tuple[str, Any]]:
+    if recipe.features == "none":
+        return []
+    if recipe.features == "clusters":
+        clusters = KMeans(N_CLUSTERS, n_init=1, random_state=seed)
+        return [("made", FeatureUnion([("as_is", "passthrough"), ("clusters", clusters)]))]
+    only = recipe.features == "interactions"
+    return [("made", PolynomialFeatures(2, interaction_only=only, include_bias=False))]
+
+
+def _selection(select: int | float | str, n_classes: int) -> Any:
+    score = f_classif if n_classes else f_regression
+    if isinstance(select, float):
+        return SelectPercentile(score, percentile=100 * select)
+    return SelectKBest(score, k=select)
 
 
 def _pipeline(steps: list[tuple[str, Any]]) -> Any:
     return Pipeline(steps) if steps else "passthrough"
 
 
-__all__ = ["MAX_CATEGORIES", "MISSING", "SCALERS", "preparation", "scaler_of"]
+def input_of(
+    features: Features, columns: Sequence[Column], rows: npt.NDArray[np.int64] | None = None
+) -> Features | Floats:
+    """Return what the first step of `preparation` takes of features, of some rows or of all."""
+    if not text_columns(columns):
+        return features.flat(rows)
+    return features if rows is None else features.take(rows)
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Keep quiet what scikit-learn says of few rows, rare classes and constant columns, which any fold may have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "n_quantiles .* is greater", UserWarning)
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        warnings.filterwarnings("ignore", "Features .* are constant", UserWarning)
+        warnings.filterwarnings("ignore", "k=.* is greater than n_features", UserWarning)
+        warnings.filterwarnings("ignore", "invalid value encountered in divide|divide by zero", RuntimeWarning)
+        yield
+
+
+__all__ = ["MAX_CATEGORIES", "MISSING", "SCALERS", "fitting", "input_of", "preparation", "scaler_of"]

@@ -20,9 +20,11 @@ from sklearn.metrics import get_scorer
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 
-from orchestrator.data.encode import Column, Floats, Kind, Signature, Task, flat
+from orchestrator.data import recipe as recipes
+from orchestrator.data.encode import Column, Floats, Kind, Signature
 from orchestrator.data.load import TrainingSet
-from orchestrator.data.prepare import SCALERS, preparation
+from orchestrator.data.prepare import fitting, input_of, preparation
+from orchestrator.data.recipe import Recipe
 from orchestrator.errors import JobError, did_you_mean, shown
 from orchestrator.families import neighbours, pipelines
 from orchestrator.families.base import Answer, Engine, Fitted, OutOfFold, Plan, Shape, Unit, UnitOutput, WorkUnit
@@ -37,8 +39,6 @@ DEFAULTS: Params = {
     "weights": "uniform",
     "metric": "euclidean",
     "p": 2,
-    "scaler": "none",
-    "pca": "none",
 }
 WHOLE_PLANE_ANSWERS = {"accuracy": 1000}
 """A plane of at most so many (k, weighting) pairs is answered whole, asked or not: later trials find it there."""
@@ -53,8 +53,7 @@ _UNIT_S, _ACCURACY_S, _SCORER_S = 2e-3, 1e-4, 1e-3
 class Plane:
     """One neighbour search: a preparation, a metric and a fold, up to `n_neighbors`."""
 
-    scaler: str
-    pca: int | float | str
+    recipe: Recipe
     metric: str
     p: float
     fold: int
@@ -64,7 +63,7 @@ class Plane:
     def id(self) -> str:
         """The plane's name."""
         power = f"{self.p!r}" if self.metric == "minkowski" else ""
-        return f"knn/{self.scaler}/pca={self.pca!r}/{self.metric}{power}/fold{self.fold}/max{self.n_neighbors}"
+        return f"knn/{self.recipe.id}/{self.metric}{power}/fold{self.fold}/max{self.n_neighbors}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +193,13 @@ def prepared_plane(plane: Plane, data: TrainingSet) -> Prepared:
     """Fit a plane's preparation and index on its fold's training rows, and prepare the others as queries."""
     started = time.perf_counter()
     rows = data.folds[plane.fold]
-    train, queries = data.features.flat(rows.train), data.features.flat(rows.valid)
-    for _, step in preparation(flat(data.columns), plane.scaler, plane.pca, data.seed, impute_all=False):
-        train = step.fit_transform(train)
-        queries = step.transform(queries)
+    n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+    train: Any = input_of(data.features, data.columns, rows.train)
+    queries: Any = input_of(data.features, data.columns, rows.valid)
+    with fitting():
+        for _, step in preparation(data.columns, plane.recipe, n_classes, data.seed, impute_all=False):
+            train = step.fit_transform(train, data.target[rows.train])
+            queries = step.transform(queries)
     train, queries = np.ascontiguousarray(train), np.ascontiguousarray(queries)
     # Fitted with the largest k, `algorithm="auto"` chooses what it would choose for each k of the plane.
     maker = KNeighborsClassifier if data.task == "classification" else KNeighborsRegressor
@@ -222,7 +224,7 @@ def plane_of(params: Params, fold: int, n_neighbors: int) -> Plane:
     if metric == "minkowski" and p in (1.0, 2.0):
         metric = "manhattan" if p == 1.0 else "euclidean"
     p = p if metric == "minkowski" else 2.0
-    return Plane(settings["scaler"], settings["pca"], metric, p, fold, n_neighbors)
+    return Plane(Recipe.of(params), metric, p, fold, n_neighbors)
 
 
 def search_s(plane: Plane, n_train: int, n_queries: int, shape: Shape, n_pairs: int) -> float:
@@ -239,7 +241,7 @@ class KNNPlan:
         dims = dimensions({**{name: DEFAULTS[name] for name in ("n_neighbors", "weights")}, **space})
         self._ks: list[int] = sorted(int(k) for k in values_of(dims["n_neighbors"]) or ())
         self._weightings: list[neighbours.Weighting] = list(dims["weights"])  # type: ignore[arg-type]
-        few_planes = all(values_of(dims[name]) is not None for name in ("p", "pca") if name in dims)
+        few_planes = all(values_of(dims[name]) is not None for name in ("p", "pca", "select") if name in dims)
         whole = few_planes and len(self._ks) * len(self._weightings) <= WHOLE_PLANE_ANSWERS.get(
             shape.metric, FEW_ANSWERS
         )
@@ -294,7 +296,7 @@ class KNN:
     default_sampler = "grid"
     default_batch_size = 16
     engine: Engine = "sklearn"
-    kinds: frozenset[Kind] = frozenset({"number", "boolean", "category", "vector"})
+    kinds: frozenset[Kind] = frozenset({"number", "boolean", "category", "vector", "text"})
     structure: frozenset[str] = frozenset()
     conditions: ClassVar[Conditions] = {"p": ("metric", frozenset({"minkowski"}))}
 
@@ -315,9 +317,14 @@ class KNN:
         """Return the space with null written as `none`, after a look at every value."""
         checked: Space = {}
         for name, dimension in dimensions(space).items():
-            if name not in DEFAULTS:
-                raise JobError(f"{key}: knn has no parameter {name!r}.{did_you_mean(name, DEFAULTS)}")
-            checked[name] = _checked(f"{key}.{name}", name, dimension, shape)
+            if name in recipes.NAMES:
+                place, n_rows = f"{key}.{name}", shape.n_train_smallest
+                checked[name] = recipes.checked(place, name, dimension, shape.columns, n_rows)
+            elif name in DEFAULTS:
+                checked[name] = _checked(f"{key}.{name}", name, dimension, shape)
+            else:
+                near = did_you_mean(name, (*DEFAULTS, *recipes.NAMES))
+                raise JobError(f"{key}: knn has no parameter {name!r}.{near}")
         if "p" in checked and "minkowski" not in _listed(checked.get("metric", "euclidean")):
             raise JobError(f"{key}.p: p belongs to metric minkowski; add it to {key}.metric, or leave p out")
         return checked
@@ -338,13 +345,16 @@ class KNN:
 
     def size(self, params: Params, shape: Shape) -> float:
         """Return the numbers of the rows that are kept, as the preparation makes them."""
-        pca = params.get("pca", "none")
-        return float(shape.n_rows * (pca if _is_whole(pca) else shape.width))
+        kept = [params[name] for name in ("pca", "select") if _is_whole(params.get(name))]
+        return float(shape.n_rows * (kept[0] if kept else shape.width))
 
     def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
         """Fit preparation and model on all rows."""
-        pipeline = self.estimator(params, flat(data.columns), data.task, data.seed)
-        return pipelines.fitted(pipeline.fit(data.features.flat(), data.target), data.task)
+        n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+        pipeline = self.estimator(params, data.columns, n_classes, data.seed)
+        with fitting():
+            pipeline.fit(input_of(data.features, data.columns), data.target)
+        return pipelines.fitted(pipeline, data.task)
 
     def load(self, folder: Path, signature: Signature) -> Fitted:
         """Load preparation and model; nothing that the file holds is run.
@@ -355,10 +365,17 @@ class KNN:
         """
         return pipelines.load(folder, signature.task)
 
-    def estimator(self, params: Params, columns: Sequence[Column], task: Task, seed: int) -> Pipeline:
-        """Return preparation and model as one scikit-learn pipeline over matrices with the given columns."""
+    def estimator(self, params: Params, columns: Sequence[Column], n_classes: int, seed: int) -> Pipeline:
+        """Return preparation and model as one scikit-learn pipeline over what `prepare.input_of` gives.
+
+        Args:
+            params: The configuration.
+            columns: The features' columns.
+            n_classes: How many classes the target has; 0 for numbers.
+            seed: The job's.
+        """
         settings = {**DEFAULTS, **params}
-        maker = KNeighborsClassifier if task == "classification" else KNeighborsRegressor
+        maker = KNeighborsClassifier if n_classes else KNeighborsRegressor
         metric = settings["metric"]
         model = maker(
             n_neighbors=settings["n_neighbors"],
@@ -366,7 +383,7 @@ class KNN:
             metric=metric,
             **({"p": settings["p"]} if metric == "minkowski" else {}),
         )
-        return Pipeline([*preparation(columns, settings["scaler"], settings["pca"], seed), ("knn", model)])
+        return Pipeline([*preparation(columns, Recipe.of(params), n_classes, seed), ("knn", model)])
 
 
 def pair_of(params: Params) -> tuple[int, neighbours.Weighting]:
@@ -380,11 +397,11 @@ def _listed(entry: object) -> list[Any]:
 
 
 def _checked(key: str, name: str, dimension: Dimension, shape: Shape) -> Range | list[Any]:
-    allowed: Mapping[str, Sequence[str]] = {"weights": WEIGHTINGS, "metric": METRICS, "scaler": SCALERS}
+    allowed: Mapping[str, Sequence[str]] = {"weights": WEIGHTINGS, "metric": METRICS}
     if name in allowed:
         if isinstance(dimension, Range):
             raise JobError(f"{key}: expected a list of {', '.join(allowed[name])}, found low and high")
-        values = ["none" if value is None and name == "scaler" else value for value in dimension]
+        values = list(dimension)
         for value in values:
             if value not in allowed[name]:
                 raise JobError(f"{key}: no {name} {shown(value)}.{did_you_mean(value, allowed[name])}")
@@ -393,8 +410,6 @@ def _checked(key: str, name: str, dimension: Dimension, shape: Shape) -> Range |
         odd = next(v for v in (dimension.low, dimension.high, dimension.step) if isinstance(v, float))
         raise JobError(f"{key}: expected whole numbers for low, high and step, found {odd}")
     values = _ends(dimension) if isinstance(dimension, Range) else list(dimension)
-    if name == "pca":
-        values = ["none" if value is None else value for value in values]
     for value in values:
         _CHECKS[name](key, value, shape)
     return dimension if isinstance(dimension, Range) else values
@@ -424,22 +439,4 @@ def _check_p(key: str, value: Any, shape: Shape) -> None:
         raise JobError(f"{key}: expected numbers from 1 up, found {shown(value)}")
 
 
-def _check_pca(key: str, value: Any, shape: Shape) -> None:
-    if value == "none":
-        return
-    if isinstance(value, float) and 0 < value < 1:
-        return
-    if not _is_whole(value) or value < 1:
-        raise JobError(
-            f"{key}: expected none, a number of components, or a share between 0 and 1; found {shown(value)}"
-        )
-    columns = flat(shape.columns)
-    widest = min(shape.n_train_smallest, len(columns))
-    if value > widest and all(column.kind != "category" for column in columns):
-        raise JobError(
-            f"{key}: {value} components of {len(columns)} columns and at least {shape.n_train_smallest} rows; "
-            f"expected at most {widest}"
-        )
-
-
-_CHECKS = {"n_neighbors": _check_k, "p": _check_p, "pca": _check_pca}
+_CHECKS = {"n_neighbors": _check_k, "p": _check_p}

@@ -53,7 +53,7 @@ class LeaveOneOut(Unit):
             everything = np.arange(len(data.target))
             rows = left_out_rows(np.concatenate([fold.valid for fold in data.folds]))
             whole = knn.prepared_plane(self.plane, replace(data, folds=(Fold(everything, rows),)))
-            found = neighbours.find(whole.index, whole.train, whole.queries, self.plane.n_neighbors, everything)
+            found = neighbours.find(whole.index, whole.train, whole.train[rows], self.plane.n_neighbors, everything)
             others = neighbours.without_self(found, rows)
             scores = self._scores(replace(others, value=whole.values[others.value]), data, rows)
             predict_s = max(0.0, time.perf_counter() - started - whole.fit_time_s)

@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 
 from orchestrator.data.encode import Features, Task
+from orchestrator.data.texts import FromFeatures
 from orchestrator.families import archives
 from orchestrator.families.graph import neighbours, preparation
 from orchestrator.families.graph.base import Graph, NoConverter, Tensor, TracedFeatures
@@ -22,9 +23,12 @@ _AS_GOOD_AS_EQUAL = 1e-9
 _METRICS = "sklearn.metrics._dist_metrics."
 HARMLESS = frozenset(
     {"numpy.dtype", "sklearn.neighbors._kd_tree.KDTree"}
+    | {"orchestrator.data.clip.OutlierClipper", "orchestrator.data.texts.FromFeatures"}
+    | {f"sklearn.model_selection._split.{name}" for name in ("KFold", "StratifiedKFold")}
+    | {f"sklearn.feature_selection._univariate_selection.{name}" for name in ("f_classif", "f_regression")}
     | {f"{_METRICS}{name}Distance64" for name in ("Euclidean", "Manhattan", "Chebyshev", "Minkowski")}
 )
-"""What a neighbours index is made of, beside the types that skops trusts by itself. None runs code when it is made."""
+"""What indexes and preparations are made of, beside the types that skops trusts by itself. None runs code when made."""
 
 
 class _FittedPipeline(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -36,14 +40,18 @@ class _FittedPipeline(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
+    def _input(self, X: Features) -> Any:
+        """Return what the first step takes: features where there is text among them, else a matrix."""
+        return X if isinstance(self.pipeline[0], FromFeatures) else X.flat()
+
     def predict(self, X: Features) -> np.ndarray[Any, Any]:
         """Return class codes or numbers, shape (rows,)."""
-        predicted: np.ndarray[Any, Any] = self.pipeline.predict(X.flat())
+        predicted: np.ndarray[Any, Any] = self.pipeline.predict(self._input(X))
         return predicted
 
     def predict_proba(self, X: Features) -> np.ndarray[Any, Any]:
         """Return class probabilities, shape (rows, classes)."""
-        probabilities: np.ndarray[Any, Any] = self.pipeline.predict_proba(X.flat())
+        probabilities: np.ndarray[Any, Any] = self.pipeline.predict_proba(self._input(X))
         return probabilities
 
     def traced(self, graph: Graph, features: TracedFeatures) -> Tensor:
@@ -53,6 +61,8 @@ class _FittedPipeline(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             NoConverter: A part of the pipeline has none.
         """
         *steps, (_, model) = self.pipeline.steps
+        if isinstance(self.pipeline[0], FromFeatures):
+            raise NoConverter("no converter for tf-idf, by which text becomes numbers")
         x = features.flat(graph)
         for _, step in steps:
             x = preparation.transformed(graph, step, x)
@@ -62,7 +72,9 @@ class _FittedPipeline(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
 
     def left_open(self, X: Features) -> np.ndarray[Any, Any]:
         """Tell of which rows scikit-learn leaves the prediction open, since neighbours are equally far; (rows,)."""
-        is_open: np.ndarray[Any, Any] = neighbours.left_open(self.pipeline[-1], self.pipeline[:-1].transform(X.flat()))
+        is_open: np.ndarray[Any, Any] = neighbours.left_open(
+            self.pipeline[-1], self.pipeline[:-1].transform(self._input(X))
+        )
         return is_open
 
     def files(self) -> Mapping[str, bytes]:
@@ -85,7 +97,7 @@ class FittedClassifier(ClassifierMixin, _FittedPipeline):  # type: ignore[misc]
         Of neighbours the search is what costs. Their vote is the most probable class, but where two are as good as
         equal: what scikit-learn says of those rows is asked for.
         """
-        matrix = X.flat()
+        matrix = self._input(X)
         probabilities: np.ndarray[Any, Any] = self.pipeline.predict_proba(matrix)
         if not isinstance(self.pipeline[-1], KNeighborsClassifier):
             return self.pipeline.predict(matrix), probabilities
@@ -94,7 +106,8 @@ class FittedClassifier(ClassifierMixin, _FittedPipeline):  # type: ignore[misc]
             best = np.partition(probabilities, -2, axis=1)[:, -2:]
             doubtful = np.flatnonzero(best[:, 1] - best[:, 0] < _AS_GOOD_AS_EQUAL)
             if len(doubtful):
-                codes[doubtful] = self.pipeline.predict(matrix[doubtful])
+                some = matrix.take(doubtful) if isinstance(matrix, Features) else matrix[doubtful]
+                codes[doubtful] = self.pipeline.predict(some)
         return codes, probabilities
 
 

@@ -328,6 +328,10 @@ class Reference:
     std: float
 
 
+def _n_classes(data: Any) -> int:
+    return int(data.target.max()) + 1 if data.task == "classification" else 0
+
+
 def grid_search(case: Case, product: Product) -> dict[str, Reference]:
     """Return the reference of each configuration."""
     data, family = product.data, families.find("knn")
@@ -343,7 +347,7 @@ def grid_search(case: Case, product: Product) -> dict[str, Reference]:
     found: dict[str, Reference] = {}
     for params in grid(space, family.conditions):
         search = GridSearchCV(
-            family.estimator(params, data.columns, data.task, SEED),
+            family.estimator(params, data.columns, _n_classes(data), SEED),
             answered_together,
             scoring=case.metric,
             cv=folds,
@@ -428,7 +432,7 @@ class Product:
     def explained(self, params: Mapping[str, Any], fold: int, reference: float) -> float:
         """Return scikit-learn's score of a fold with the product's answers in the rows that a tie leaves open."""
         train, valid = self.data.folds[fold].train, self.data.folds[fold].valid
-        estimator = families.find("knn").estimator(dict(params), self.data.columns, self.data.task, SEED)
+        estimator = families.find("knn").estimator(dict(params), self.data.columns, _n_classes(self.data), SEED)
         with _surroundings(self.all_threads):
             estimator.fit(self.data.matrix[train], self.data.target[train])
             theirs, next_distance = _said_by(estimator, self.data.matrix[valid], self.data.metric)

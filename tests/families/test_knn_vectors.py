@@ -14,7 +14,7 @@ FOLD = Fold(np.arange(60), np.arange(60, 90))
 NUMBERS = tuple(Column(name, "float", "number") for name in "abcde")
 COLOUR = Column("colour", "string", "category", ("p", "q"))
 VECTOR = Column("v", "fixed_size_list<element: float>[3]", "vector", shape=(3,))
-OTHERS = (Column("t", "string", "text"), Column("i", "binary", "image", shape=(2, 2, 1)))
+OTHERS = (Column("i", "binary", "image", shape=(2, 2, 1)),)
 
 
 @pytest.fixture

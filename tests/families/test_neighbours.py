@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from orchestrator.data.encode import Column, Features
 from orchestrator.data.load import TrainingSet
+from orchestrator.data.recipe import Recipe
 from orchestrator.data.split import Fold
 from orchestrator.families import neighbours
 from orchestrator.families.base import Shape
@@ -215,7 +216,7 @@ def test_a_fold_that_lacks_a_class_is_scored_as_scikit_learn_scores_it(generator
     matrix, target = generator.normal(size=(90, 2)), generator.integers(0, 3, 90)
     target[:60][target[:60] == 1] = 2
     data = training_set(matrix, target, 60, "f1_macro", "lacks a class")
-    plane = Plane("none", "none", "euclidean", 2.0, 0, 9)
+    plane = Plane(Recipe(), "euclidean", 2.0, 0, 9)
     scores = scores_of(ScorePlane(plane, ((9, "uniform"), (4, "distance")), (), 0.0), data)
     for k, weighting in ((9, "uniform"), (4, "distance")):
         expected = KNeighborsClassifier(k, weights=weighting).fit(matrix[:60], target[:60])
@@ -242,7 +243,7 @@ def test_a_score_does_not_depend_on_the_pairs_asked_with_it(metric):
     matrix = full_of_ties(900, 5)
     target = (matrix.sum(axis=1) % 3).astype(np.float64 if metric == "r2" else np.int64)
     data = training_set(matrix, target, 600, metric, f"pairs {metric}")
-    plane = Plane("standard", "none", "manhattan", 2.0, 0, 40)
+    plane = Plane(Recipe("standard"), "manhattan", 2.0, 0, 40)
     pairs = [(k, weighting) for k in range(1, 41) for weighting in WEIGHTINGS]
     together = scores_of(ScorePlane(plane, tuple(pairs), (), 0.0), data)
     few = scores_of(ScorePlane(plane, tuple(pairs[5:60:9]), (), 0.0), data)
@@ -272,7 +273,7 @@ def test_a_score_does_not_depend_on_the_trials_proposed_with_it():
 def test_scores_of_a_fold_in_blocks_are_those_of_the_fold_in_one_piece(n_features):
     matrix = full_of_ties(1400 + 2600, n_features)
     data = training_set(matrix, matrix.sum(axis=1).astype(np.int64), 1400, "accuracy", f"blocks {n_features}")
-    plane = Plane("none", "none", "euclidean", 2.0, 0, 12)
+    plane = Plane(Recipe(), "euclidean", 2.0, 0, 12)
     pairs = tuple((k, weighting) for k in range(1, 13) for weighting in WEIGHTINGS)
     blocks = tuple(SearchBlock(plane, start, stop, 0.0) for start, stop in neighbours.blocks(2600))
     assert len(blocks) == 2

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.impute import MissingIndicator, SimpleImputer
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     MinMaxScaler,
@@ -22,6 +22,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from orchestrator.families.graph import made_columns
 from orchestrator.families.graph.base import Graph, NoConverter, Tensor, places
 
 
@@ -50,6 +51,10 @@ def _side_by_side(graph: Graph, step: ColumnTransformer, x: Tensor) -> Tensor:
         if len(columns) and not (isinstance(one, str) and one == "drop")
     ]
     return parts[0] if len(parts) == 1 else graph.joined(parts, 1)
+
+
+def _united(graph: Graph, step: FeatureUnion, x: Tensor) -> Tensor:
+    return graph.joined([transformed(graph, one, x) for _, one in step.transformer_list], 1)
 
 
 def _imputed(graph: Graph, step: SimpleImputer, x: Tensor) -> Tensor:
@@ -132,7 +137,9 @@ def _quantile(graph: Graph, x: Tensor, quantiles: Any, references: Any) -> Tenso
 
 
 _CONVERTERS: dict[type, Callable[[Graph, Any, Tensor], Tensor]] = {
+    **made_columns.CONVERTERS,
     ColumnTransformer: _side_by_side,
+    FeatureUnion: _united,
     FunctionTransformer: lambda graph, step, x: x,
     SimpleImputer: _imputed,
     MissingIndicator: _missing,
