@@ -39,7 +39,14 @@ class Ensemble:
 
 
 def ensemble(
-    metric: str, truth: Array, fold: Array, predictions: Mapping[str, Array], size: int, n_classes: int, seed: int
+    metric: str,
+    truth: Array,
+    fold: Array,
+    predictions: Mapping[str, Array],
+    size: int,
+    n_classes: int,
+    seed: int,
+    blocks: Array | None = None,
 ) -> Ensemble | None:
     """Choose an ensemble, and estimate it on rows that it was not chosen by.
 
@@ -51,6 +58,8 @@ def ensemble(
         size: How many choices are made, repetitions counted.
         n_classes: How many classes there are; 0 for regression.
         seed: What decides the parts where there is one fold alone.
+        blocks: The block of each row, shape (rows,), where rows depend on others, or are there several times: those of
+            a block that a fold scores have no say in what is chosen for it.
 
     Returns:
         The ensemble; None where the metric has no value on some fold.
@@ -62,7 +71,8 @@ def ensemble(
     said = np.zeros_like(_answer(votes[0], is_label=is_label))
     scores = []
     for one in range(int(part.max()) + 1):
-        rows, others = part == one, (part >= 0) & (part != one)
+        rows = part == one
+        others = (part >= 0) & ~(rows if blocks is None else np.isin(blocks, blocks[rows]))
         chosen = _greedy(metric, truth[others], [vote[others] for vote in votes], size, is_label=is_label)
         said[rows] = _answer(sum(votes[i][rows] * n for i, n in chosen.items()) / size, is_label=is_label)
         scores.append(metrics.score(metric, truth[rows], said[rows]))

@@ -37,6 +37,7 @@ def assess(
     predictions: Callable[[str], Array],
     *,
     blocks: Array | None = None,
+    n_repeats: int = 1,
     shift: float | None = None,
     n_trials: int | None = None,
     seed: int = 0,
@@ -57,16 +58,20 @@ def assess(
         predictions: From a trial's name to its out-of-fold predictions: class codes (rows,) where the scorer asks for
             labels, probabilities (rows, classes) where it asks for those, numbers (rows,). Asked once a trial.
         blocks: The block of each row, shape (rows,), where rows depend on others: their group, or
-            `resampling.contiguous_blocks`. Blocks are drawn as wholes.
+            `resampling.contiguous_blocks`. Blocks are drawn as wholes. Where folds are repeated: which row it is.
+        n_repeats: How often each row is there, since folds were repeated. What is drawn is rows, each with all that was
+            said of it, so that repeats make a score no surer than its rows do.
         shift: What training on all rows adds to the winner's score, from `shift.refit_shift`; None if nobody knows. It
-            does not go with blocks, where a row that is left out alone leaves its like behind.
+            does not go with blocks of several rows, where a row that is left out alone leaves its like behind.
         n_trials: How many trials the winner was chosen from, if more than `board` has.
         seed: What decides the draws.
 
     Raises:
-        ValueError: There are both blocks and a shift.
+        ValueError: There are both blocks of several rows and a shift; or repeats, and no blocks.
     """
-    if blocks is not None and shift is not None:
+    if n_repeats > 1 and blocks is None:
+        raise ValueError("repeats need blocks, which say what rows are the same")
+    if blocks is not None and shift is not None and n_repeats == 1:
         raise ValueError("a refit shift does not go with blocks; leave one of them out")
     scored = fold >= 0
     rows = truth[scored]
@@ -74,7 +79,7 @@ def assess(
     if task == "classification":
         rows = rows.astype(np.int64)
     of_dummy = baseline(metric, task, rows)
-    cells = resampling.cells(fold[scored], None if blocks is None else blocks[scored], seed)
+    cells = resampling.cells(fold[scored], None if blocks is None else blocks[scored], seed, n_repeats)
     is_mean = metric in metrics.MEANS
     top = board[: _most(len(cells), is_mean)]
     columns = _columns([one.name for one in top], predictions, of_dummy, scored)
@@ -104,7 +109,7 @@ def assess(
         p_dummy=p_dummy,
         sentence=_sentence(metric, draws, p_dummy, beats, top[0].name, n_trials),
         simplest=top[int(simplest)].name,
-        n_rows=len(rows),
+        n_rows=len(rows) // n_repeats,
         n_cells=len(cells),
         n_draws=len(draws.deviations),
     )

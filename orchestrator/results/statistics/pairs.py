@@ -74,6 +74,7 @@ def between_boards(
     first: Sequence[tuple[float, Array]],
     second: Sequence[tuple[float, Array]],
     *,
+    blocks: Array | None = None,
     seed: int = 0,
 ) -> Difference | None:
     """Compare the bests of two boards on the same rows, freed of the luck of either choice.
@@ -87,12 +88,13 @@ def between_boards(
         truth: Class codes or numbers of the scored rows, shape (rows,).
         first: Scores and predictions of a board's top, best first.
         second: Those of the other board.
+        blocks: The block of each row, shape (rows,), where rows depend on others; drawn as wholes.
         seed: What decides the draws, the same for both.
 
     Returns:
         The difference; None where the metric has no value on some draws, or no row is left out.
     """
-    cells = resampling.cells(np.zeros(len(truth), np.int64), None, seed)
+    cells = resampling.cells(np.zeros(len(truth), np.int64), blocks, seed)
     of_dummy = baseline(metric, task, truth)
     n_draws = N_DRAWS if metric in metrics.MEANS else N_SLOW_DRAWS
     sides = []

@@ -33,11 +33,13 @@ class Cells:
         of_row: The cell of each row, shape (rows,), numbered from 0.
         sizes: The number of rows in each, shape (cells,).
         stratum: The fold of each, shape (cells,), where cells are drawn fold by fold; else 0.
+        n_repeats: How often each row is there, since folds were repeated; all of them in one cell.
     """
 
     of_row: Ints
     sizes: Floats
     stratum: Ints
+    n_repeats: int = 1
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -54,7 +56,7 @@ class Cells:
         return np.bincount(self.of_row, values, len(self.sizes)).astype(np.float64)
 
 
-def cells(fold: npt.NDArray[Any], blocks: npt.NDArray[Any] | None, seed: int) -> Cells:
+def cells(fold: npt.NDArray[Any], blocks: npt.NDArray[Any] | None, seed: int, n_repeats: int = 1) -> Cells:
     """Return the cells of rows.
 
     They are drawn fold by fold, since a score is a mean over folds and what differs between these is no news of a
@@ -64,12 +66,15 @@ def cells(fold: npt.NDArray[Any], blocks: npt.NDArray[Any] | None, seed: int) ->
         fold: The fold that scores each row, shape (rows,).
         blocks: The block of each row, shape (rows,), where rows of a block are drawn together; None where each row
             stands for itself.
-        seed: What decides which rows share a cell where there are more than `MOST_CELLS`.
+        seed: What decides which rows or blocks share a cell where there are more than `MOST_CELLS`.
+        n_repeats: How often each row is there; blocks then put the same ones together.
     """
     n_rows = len(fold)
     of_row: Ints = np.arange(n_rows, dtype=np.int64)
     if blocks is not None:
         of_row = np.unique(blocks, return_inverse=True)[1].astype(np.int64)
+        if (n_blocks := int(of_row.max(initial=-1)) + 1) > MOST_CELLS:
+            of_row = (np.random.default_rng([seed, 1]).permutation(n_blocks) % MOST_CELLS)[of_row]
     elif n_rows > MOST_CELLS:
         of_row = np.random.default_rng([seed, 1]).permutation(n_rows) % MOST_CELLS
     if n_rows == int(of_row.max(initial=-1)) + 1:
@@ -79,7 +84,7 @@ def cells(fold: npt.NDArray[Any], blocks: npt.NDArray[Any] | None, seed: int) ->
     are_whole = bool((fold == fold[np.unique(of_row, return_index=True)[1]][of_row]).all())
     if not are_whole or np.bincount(stratum).min() < LEAST_OF_FOLD:
         stratum[:] = 0
-    return Cells(of_row, np.bincount(of_row).astype(np.float64), stratum)
+    return Cells(of_row, np.bincount(of_row).astype(np.float64), stratum, n_repeats)
 
 
 def contiguous_blocks(n_rows: int) -> Ints:

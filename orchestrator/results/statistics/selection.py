@@ -140,7 +140,7 @@ def intervals(
 
 
 def _n_independent(share: Floats, deviations: Floats, cells: Cells) -> Floats:
-    n_rows = float(cells.sizes.sum())
+    n_rows = float(cells.sizes.sum()) / cells.n_repeats
     if cells.are_rows:
         return np.full(len(share), n_rows)
     variance = deviations.var(axis=0)
