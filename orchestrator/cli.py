@@ -293,9 +293,17 @@ def _introduce(path: Path, prepared: Prepared) -> None:
         f"{n_test} sealed test rows, {len(train.columns)} columns, {len(train.folds)} fold"
         f"{'s' if len(train.folds) > 1 else ''}, {train.metric}"
     )
+    if train.dependence is not None:
+        _say(_splits(prepared))
     for finding in prepared.data.findings:
         _say(f"warning: {finding.message}")
     _say(f"run directory: {rundir.called(path)}")
+
+
+def _splits(prepared: Prepared) -> str:
+    from orchestrator.results import words
+
+    return words.of_splits(prepared.job.data.test, prepared.job.validation, prepared.data.train)
 
 
 def _conclude(result: Result) -> None:
@@ -350,6 +358,7 @@ def _plan(options: argparse.Namespace) -> int:
         print(f"{one.name}: {one.sampler}, {one.n_trials} trials in {one.n_units} work units{split}{scope}")
         total_s += one.cpu_s
         total_trials += one.n_trials
+    print(_splits(prepared))
     train = prepared.data.train
     shared = train.features.nbytes + train.target.nbytes
     fold = max(len(f.train) for f in train.folds) * prepared.shape.width * 8
@@ -379,6 +388,7 @@ def _check(options: argparse.Namespace) -> int:
         return failed.exit_code
     for finding in findings:
         print(f"{finding.severity}: {finding.code}: {finding.message}")
+    print(_splits(prepared))
     train, test = prepared.data.train, prepared.data.test
     n_test = 0 if test is None else len(test.target)
     print(

@@ -75,15 +75,19 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
     if metrics[0] != metrics[1]:
         raise JobError(f"RUN: {first} is scored by {metrics[0]}, {second} by {metrics[1]}; expected the same metric")
     said = [Predictions.read(path) for path in paths]
-    if not np.array_equal(said[0].truth, said[1].truth):
+    n_rows = [one.rows.num_rows for one in said]
+    if not np.array_equal(said[0].truth[: n_rows[0]], said[1].truth[: n_rows[1]]):
         raise JobError(
-            f"RUN: {first} and {second} have other training rows ({len(said[0].truth)} and {len(said[1].truth)}); "
+            f"RUN: {first} and {second} have other training rows ({n_rows[0]} and {n_rows[1]}); "
             "expected two runs on the same data, with the same data.test and seed"
         )
     names = [str(one) for one in (first, second)]
     sides = [_side(name, path, one) for name, path, one in zip(names, paths, manifests, strict=True)]
-    scored = (said[0].fold >= 0) & (said[1].fold >= 0)
+    n = min(len(one.fold) for one in said)  # of repeated folds those that both have
+    scored = np.flatnonzero((said[0].fold[:n] >= 0) & (said[1].fold[:n] >= 0))
     truth = said[0].truth[scored]
+    known = [one.blocks for one in said if one.blocks is not None]
+    blocks = known[0][scored] if known else None
     tops = [_top(side, one, scored) for side, one in zip(sides, said, strict=True)]
     task: Task = manifests[0]["data"]["signature"]["task"]
     seed = int(manifests[0]["seed"])
@@ -91,8 +95,8 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
         metrics[0],
         sides[0],
         sides[1],
-        difference(metrics[0], truth, tops[0][0][1], tops[1][0][1], seed=seed),
-        between_boards(metrics[0], task, truth, tops[0], tops[1], seed=seed),
+        difference(metrics[0], truth, tops[0][0][1], tops[1][0][1], blocks=blocks, seed=seed),
+        between_boards(metrics[0], task, truth, tops[0], tops[1], blocks=blocks, seed=seed),
     )
 
 
@@ -101,7 +105,7 @@ def _side(name: str, path: Path, manifest: dict[str, Any]) -> Side:
     return Side(name, board, Sureness.read(path), float(manifest["timings"]["search_s"]))
 
 
-def _top(side: Side, said: Predictions, scored: npt.NDArray[np.bool_]) -> Sequence[tuple[float, npt.NDArray[Any]]]:
+def _top(side: Side, said: Predictions, scored: npt.NDArray[np.intp]) -> Sequence[tuple[float, npt.NDArray[Any]]]:
     rows = [row for row in side.board.rows if row.family not in NO_TRIALS and row.trial in said.kept][:MOST]
     if not rows or side.board.best != rows[0]:
         raise JobError(

@@ -53,6 +53,7 @@ def prepare(job: Job) -> Prepared:
         JobError: The job is wrong, by itself or for these data.
         DataError: The data failed a check.
     """
+    job = dataclasses.replace(job, data=jobs.honest_test(job.data, job.validation))
     for number, search in enumerate(job.searches):
         families.find(search.family, f"searches.{number}.family")
     if job.metric is not None:

@@ -126,7 +126,9 @@ class End:
             truth, answers = model.read_test(self.path / rundir.TEST, known.scores)
         except FileNotFoundError:  # a run of an earlier version
             return {name: TestScore(score) for name, score in known.scores.items()}
-        scores = test_scores(self.prepared.data.train.metric, truth, answers, self.prepared.job.seed)
+        test = self.prepared.data.test
+        blocks = None if test is None or test.dependence is None else test.dependence.blocks()
+        scores = test_scores(self.prepared.data.train.metric, truth, answers, self.prepared.job.seed, blocks)
         return {name: scores.get(name, TestScore(None)) for name in known.scores}
 
     def _best(self) -> Row:

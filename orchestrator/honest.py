@@ -170,6 +170,8 @@ class Assessment:
             self.predictions.fold,
             self.candidates,
             _InChunks(self.predictions, [one.name for one in self.candidates]),
+            blocks=self.predictions.blocks,
+            n_repeats=self.predictions.n_repeats,
             shift=self.shift,
             n_trials=sum(row.state == "completed" and row.family not in NO_TRIALS for row in self.board.rows),
             seed=train.seed,
@@ -182,17 +184,25 @@ class Assessment:
             return None
         names = [one.name for one in self.candidates[:MOST_MEMBERS]]
         said = self.predictions.of(names)
-        truth, fold = self.predictions.truth, self.predictions.fold
+        truth, fold, blocks = self.predictions.truth, self.predictions.fold, self.predictions.blocks
         n_classes = self.prepared.shape.n_classes
         with one_thread():
-            found = ensemble(train.metric, truth, fold, said, wanted.size, n_classes, train.seed)
+            found = ensemble(train.metric, truth, fold, said, wanted.size, n_classes, train.seed, blocks)
         if found is None:
             return None
         score, std = mean_and_std(found.scores)
         members = [row for row in self.board.rows if row.trial in found.weights]
         alone = [Candidate(ENSEMBLE, score, ())]
         own = statistics.assess(
-            train.metric, train.task, truth, fold, alone, lambda name: found.said, seed=train.seed
+            train.metric,
+            train.task,
+            truth,
+            fold,
+            alone,
+            lambda name: found.said,
+            blocks=blocks,
+            n_repeats=self.predictions.n_repeats,
+            seed=train.seed,
         ).trials[ENSEMBLE]
         row = Row(
             ENSEMBLE,
@@ -212,7 +222,9 @@ class Assessment:
         scored = fold >= 0
         kind = np.int64 if found.said.dtype.kind in "iub" else np.float64
         pair = [one[scored].astype(kind) for one in (found.said, said[names[0]])]
-        return EnsembleRow(row, statistics.difference(train.metric, truth[scored], *pair, seed=train.seed))
+        drawn = None if blocks is None else blocks[scored]
+        ahead = statistics.difference(train.metric, truth[scored], *pair, blocks=drawn, seed=train.seed)
+        return EnsembleRow(row, ahead)
 
 
 def assessment(
@@ -292,14 +304,20 @@ def _shift(
     train: Handle,
     should_stop: Callable[[], bool],
 ) -> float | None:
-    """Return what the winner gains by training on all rows, where its family can tell at little cost."""
+    """Return what the winner gains by training on all rows, where its family can tell at little cost.
+
+    A row that is left out alone leaves those behind that depend on it, so nobody can tell where the job keeps them
+    together; a column of folds may do that as well.
+    """
+    if prepared.data.train.dependence is not None or prepared.job.validation.kind == "predefined":
+        return None
     family = families.find(rows[0].family)
     if not isinstance(family, LeavesOneOut):
         return None
     same = [one for one, row in zip(candidates, rows, strict=True) if row.family == rows[0].family]
     said = _InChunks(predictions, [one.name for one in same])
     data, metric = prepared.data.train, prepared.data.train.metric
-    worth = set(statistics.worth_leaving_one_out(metric, predictions.truth, predictions.fold, same, said))
+    worth = set(statistics.worth_leaving_one_out(metric, predictions.truth, predictions.first, same, said))
     work, asked = WorkPlan({}), {}
     for state in states:
         if state.spec.family.name == family.name:
@@ -319,8 +337,18 @@ def _shift(
     return statistics.refit_shift(metric, predictions.truth, left_out, in_order, ordered)
 
 
-def test_scores(metric: str, truth: Array, answers: Mapping[str, TestAnswers], seed: int) -> dict[str, TestScore]:
-    """Return the scores of models on the test rows, with intervals, and how far the best is ahead of the others."""
+def test_scores(
+    metric: str, truth: Array, answers: Mapping[str, TestAnswers], seed: int, blocks: Array | None
+) -> dict[str, TestScore]:
+    """Return the scores of models on the test rows, with intervals, and how far the best is ahead of the others.
+
+    Args:
+        metric: A scorer's name.
+        truth: Class codes or numbers, shape (rows,).
+        answers: What the models say, by name.
+        seed: What decides the draws.
+        blocks: The block of each row, shape (rows,), where rows depend on others.
+    """
     said = {name: _asked_for(metric, one) for name, one in answers.items()}
     found = {}
     for name, one in answers.items():
@@ -330,10 +358,12 @@ def test_scores(metric: str, truth: Array, answers: Mapping[str, TestAnswers], s
         task: Task = "regression" if one.probabilities is None else "classification"
         alone = [Candidate(name, one.score, ())]
         fold = np.zeros(len(truth), np.int16)
-        own = statistics.assess(metric, task, truth, fold, alone, said.__getitem__, seed=seed).trials[name]
+        own = statistics.assess(metric, task, truth, fold, alone, said.__getitem__, blocks=blocks, seed=seed).trials[
+            name
+        ]
         behind = None
         if name != "best" and "best" in answers:
-            behind = statistics.difference(metric, truth, said["best"], said[name], seed=seed)
+            behind = statistics.difference(metric, truth, said["best"], said[name], blocks=blocks, seed=seed)
         found[name] = TestScore(one.score, own.ci_low, own.ci_high, behind)
     return found
 

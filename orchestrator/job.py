@@ -44,8 +44,14 @@ class Test:
     """Which rows are set aside before anything else looks at the data: give `fraction`, `column` or `path`.
 
     Args:
-        fraction: The share of rows drawn by `train_test_split(random_state=seed)`.
-        stratify: Whether the draw keeps the classes' shares; for classification it does unless told otherwise.
+        fraction: The share of rows drawn by `train_test_split(random_state=seed)`; of groups, or of the latest rows,
+            where `group` or `time` is given.
+        stratify: Whether the draw keeps the classes' shares; for classification it does unless told otherwise. Where it
+            is given, rows are drawn at random whatever `validation` says of groups or times.
+        group: A column whose rows of one value stay together: whole groups are drawn, by `GroupShuffleSplit`. It is
+            `validation.column` where validation goes by groups.
+        time: A column of times: the latest rows are the test rows. It is `validation.column` where validation goes by
+            time.
         column: A column that says which rows are test rows; it is never a feature.
         value: The value of `column` that marks a test row.
         path: A dataset of its own, with the same columns.
@@ -58,6 +64,8 @@ class Test:
     column: str | None = None
     value: Scalar = "test"
     path: str | None = None
+    group: str | None = None
+    time: str | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in ("fraction", "column", "path") if getattr(self, name) is not None]
@@ -65,6 +73,11 @@ class Test:
             raise ValueError(f"expected one of fraction, column and path, found {' and '.join(given) or 'none'}")
         if self.stratify is not None and self.fraction is None:
             raise ValueError(f"stratify goes with fraction, found it with {given[0]}")
+        ways = [name for name in ("stratify", "group", "time") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise ValueError(f"expected one of stratify, group and time, found {' and '.join(ways)}")
+        if ways and self.fraction is None:
+            raise ValueError(f"{ways[0]} goes with fraction, found it with {given[0]}")
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -95,25 +108,85 @@ class Data:
     test: Test | None = field(default_factory=lambda: Test(fraction=0.2))
 
 
+def _span(value: object) -> object:
+    """Refuse what is neither a number of times nor a length of time."""
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    is_text = isinstance(value, str) and re.fullmatch(r"[1-9]\d{0,8}(s|min|h|d|w)", value)
+    if value is not None and not is_number and not is_text:
+        raise ValueError(
+            f"expected a number from 1 up, or a length of time such as 12h, 7d or 4w, found {shown(value)}"
+        )
+    return value
+
+
+Span = Annotated[int | str | None, BeforeValidator(_span)]
+"""So many distinct times, or a length of time: seconds, minutes, hours, days or weeks."""
+_TAKES: Mapping[str, tuple[str, ...]] = {
+    "holdout": ("fraction",),
+    "group": ("folds", "column"),
+    "stratified_group": ("folds", "column"),
+    "time": ("folds", "column", "window", "gap"),
+    "repeated": ("folds", "repeats"),
+    "predefined": ("column",),
+}
+"""What a kind of validation takes; all others take folds alone."""
+
+
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Validation:
     """How trials are scored on the training rows.
 
     Args:
-        kind: `auto` is stratified for classification and kfold for regression.
-        folds: How many folds; not for holdout.
+        kind: `auto` is stratified for classification and kfold for regression; `repeated` is the same several times.
+            `group` and `stratified_group` keep rows of one group on one side, `time` scores what is later than what was
+            learnt from, `predefined` takes the folds from a column.
+        folds: How many folds; not for holdout and predefined.
         fraction: The share of the training rows that holdout scores on.
+        column: The column of groups, of times, or of folds. It is no feature, unless `data.features` names it.
+        repeats: How often k-fold is repeated; 10 by default.
+        window: For time, how far back the training rows go; from the first one by default.
+        gap: For time, what is left out between the training rows and those that are scored.
     """
 
-    kind: Literal["auto", "stratified", "kfold", "holdout"] = "auto"
+    kind: Literal[
+        "auto", "stratified", "kfold", "holdout", "group", "stratified_group", "time", "repeated", "predefined"
+    ] = "auto"
     folds: Annotated[int, Field(ge=2, strict=True)] | None = None
     fraction: Fraction | None = None
+    column: str | None = None
+    repeats: Annotated[int, Field(ge=2, le=100, strict=True)] | None = None
+    window: Span = None
+    gap: Span = None
 
     def __post_init__(self) -> None:
-        if self.kind == "holdout" and self.folds is not None:
-            raise ValueError("folds does not go with kind: holdout, which takes fraction")
-        if self.kind != "holdout" and self.fraction is not None:
-            raise ValueError(f"fraction goes with kind: holdout, found kind: {self.kind}, which takes folds")
+        takes = _TAKES.get(self.kind, ("folds",))
+        for name in ("folds", "fraction", "column", "repeats", "window", "gap"):
+            if getattr(self, name) is not None and name not in takes:
+                kinds = [kind for kind, keys in _TAKES.items() if name in keys]
+                if name == "folds":
+                    raise ValueError(f"folds does not go with kind: {self.kind}, which takes {' and '.join(takes)}")
+                raise ValueError(
+                    f"{name} goes with kind: {' or '.join(kinds)}, found kind: {self.kind}, which takes "
+                    f"{' and '.join(takes)}"
+                )
+        if "column" in takes and self.column is None:
+            what = {"time": "times", "predefined": "folds"}.get(self.kind, "groups")
+            raise ValueError(f"kind: {self.kind} needs column, the name of the column of {what}")
+
+
+def honest_test(data: Data, validation: Validation) -> Data:
+    """Return the data with test rows drawn by groups or by time, where validation goes by those and nothing is said.
+
+    A test score of rows whose group was learnt from, or that lie between those learnt from, is no news.
+    """
+    test = data.test
+    if test is None or test.fraction is None or (test.stratify, test.group, test.time) != (None, None, None):
+        return data
+    if validation.kind in ("group", "stratified_group"):
+        return dataclasses.replace(data, test=dataclasses.replace(test, group=validation.column))
+    if validation.kind == "time":
+        return dataclasses.replace(data, test=dataclasses.replace(test, time=validation.column))
+    return data
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

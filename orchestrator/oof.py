@@ -56,9 +56,21 @@ class OutOfFoldFiles:
         self._n_bytes = sum(int(size) for _, size in self._sizes())
         self._growing: dict[str, tuple[Path, dict[str, OutOfFold]] | None] = {}
 
-    def write_rows(self, fold: npt.NDArray[np.int16], target: npt.NDArray[Any]) -> None:
-        """Write which fold scores each training row (-1: none), and its target."""
-        write(self._folder / ROWS, as_parquet(pa.table({"fold": fold, "target": target})))
+    def write_rows(
+        self, fold: npt.NDArray[np.int16], target: npt.NDArray[Any], block: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        """Write which fold scores each training row, its target, and the block that it is drawn with.
+
+        Args:
+            fold: Shape (rows,), or (repeats, rows) where folds score rows several times; -1 for none.
+            target: Shape (rows,).
+            block: Shape (rows,), where rows depend on others.
+        """
+        first, *more = np.atleast_2d(fold)
+        columns = {"fold": first, "target": target} | {f"fold_{i}": one for i, one in enumerate(more, 2)}
+        if block is not None:
+            columns["block"] = block
+        write(self._folder / ROWS, as_parquet(pa.table(columns)))
 
     def append(self, search: str, answers: Mapping[str, OutOfFold]) -> None:
         """Add answers that a search asked for.
@@ -202,6 +214,21 @@ def _lists(arrays: Sequence[npt.NDArray[Any]]) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(values))
 
 
+def scored_by(folds: Sequence[npt.NDArray[np.int64]], n_rows: int) -> npt.NDArray[np.int16]:
+    """Return which fold scores each row, -1 for none, shape (repeats, rows): as many repeats as a row is scored times.
+
+    Args:
+        folds: The places of the rows that each fold scores.
+        n_rows: How many rows there are.
+    """
+    repeats = [np.full(n_rows, -1, np.int16)]
+    for number, rows in enumerate(folds):
+        if (repeats[-1][rows] >= 0).any():
+            repeats.append(np.full(n_rows, -1, np.int16))
+        repeats[-1][rows] = number
+    return np.stack(repeats)
+
+
 def as_parquet(table: pa.Table) -> bytes:
     """Return a table as a Parquet file."""
     sink = pa.BufferOutputStream()
@@ -214,12 +241,15 @@ def as_parquet(table: pa.Table) -> bytes:
 class Predictions:
     """Reads what a finished run's trials said of the training rows.
 
+    Where folds are repeated, each row is there as often, at first all of them in file order, then again; `blocks` then
+    says which are the same. (rows,) below is the number of all of these.
+
     Attributes:
         folder: `oof/` of the run directory.
         truth: The targets, class codes or numbers, shape (rows,).
         fold: The fold that scores each row, -1 for none, shape (rows,).
         answers: The names of each completed trial's answers, one a fold.
-        rows: All columns of `rows.parquet`.
+        rows: All columns of `rows.parquet`, a row for each training row.
     """
 
     folder: Path
@@ -247,7 +277,26 @@ class Predictions:
         answers: dict[str, list[str]] = {}
         for trial, name in zip(trials["trial"], trials["answer"], strict=True):
             answers.setdefault(trial, []).append(name)
-        return cls(folder, rows["target"].to_numpy(), rows["fold"].to_numpy(), answers, rows)
+        fold = [rows[name].to_numpy() for name in rows.column_names if name.partition("_")[0] == "fold"]
+        return cls(folder, np.tile(rows["target"].to_numpy(), len(fold)), np.concatenate(fold), answers, rows)
+
+    @property
+    def n_repeats(self) -> int:
+        """How often each row is there."""
+        return len(self.fold) // max(1, int(self.rows.num_rows))
+
+    @property
+    def first(self) -> npt.NDArray[np.int16]:
+        """The fold that scores each row for the first time, shape (training rows,)."""
+        return self.fold[: self.rows.num_rows]
+
+    @property
+    def blocks(self) -> npt.NDArray[np.int64] | None:
+        """What a bootstrap draws as wholes, shape (rows,); None where each row stands for itself."""
+        if "block" in self.rows.column_names:
+            blocks: npt.NDArray[np.int64] = np.tile(self.rows["block"].to_numpy(), self.n_repeats)
+            return blocks
+        return np.tile(np.arange(self.rows.num_rows), self.n_repeats) if self.n_repeats > 1 else None
 
     @property
     def kept(self) -> set[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from orchestrator import compose, families, oof, rundir
 from orchestrator import job as jobs
@@ -29,7 +30,7 @@ from orchestrator.compose import (
 )
 from orchestrator.data.checks import Finding
 from orchestrator.data.encode import Signature
-from orchestrator.data.load import LoadedData
+from orchestrator.data.load import LoadedData, TrainingSet
 from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
 from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Executor
@@ -375,13 +376,20 @@ def _out_of_fold(prepared: Prepared, path: Path, states: Sequence[SearchState]) 
         return compose.kept_of(compose.board_of(job, results, prepared.dummy, prepared.shape), states)
 
     files = OutOfFoldFiles(path, job.resources.predictions_mb << 20, board)
-    fold = np.full(len(train.target), -1, np.int16)
-    for number, one in enumerate(train.folds):
-        fold[one.valid] = number
-    files.write_rows(fold, train.target)
+    fold = oof.scored_by([one.valid for one in train.folds], len(train.target))
+    files.write_rows(fold, train.target, _blocks(train, fold[0] >= 0))
     if prepared.data.sensitive is not None:
         rundir.write(path / oof.FOLDER / oof.SENSITIVE, oof.as_parquet(prepared.data.sensitive))
     return files
+
+
+def _blocks(train: TrainingSet, is_scored: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | None:
+    """Return what a bootstrap of the scored rows draws as wholes, -1 for others; None where rows are independent."""
+    if train.dependence is None:
+        return None
+    blocks = np.full(len(train.target), -1, np.int64)
+    blocks[is_scored] = train.dependence.blocks(np.flatnonzero(is_scored))
+    return blocks
 
 
 class _SearchTimer:
@@ -442,6 +450,7 @@ def board_of(path: Path) -> tuple[Leaderboard, list[SearchState]]:
         signature.task,
         job.metric or "",
         len(signature.classes),
+        described["rows"]["train"],
     )
     records = list(read(path / rundir.LEDGER))
     states, answers = states_of(job, shape, records), answers_of(records)

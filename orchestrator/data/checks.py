@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data.columns import SCALARS, Column, excluding
+from orchestrator.data.dependence import Dependence
 from orchestrator.errors import DataError, shown
 
 
@@ -117,6 +118,37 @@ def fold_findings(name: str, codes: npt.NDArray[np.int64], classes: Sequence[obj
             f"{n_folds} folds, so that some folds lack the class; scores that need every class may be undefined",
         )
     ]
+
+
+def dependence_findings(
+    dependence: Dependence, train: npt.NDArray[np.int64], test: npt.NDArray[np.int64]
+) -> list[Finding]:
+    """Look for test rows that training rows give away: of a group that is learnt from, or no later than those.
+
+    Args:
+        dependence: The groups or times of all rows.
+        train: Places of the training rows.
+        test: Places of the test rows.
+    """
+    of_train, of_test, name = dependence.codes[train], dependence.codes[test], dependence.column
+    if dependence.kind == "group":
+        code, n_found = "groups_across_test", len(np.intersect1d(of_train, of_test))
+        what = f"{n_found} of {len(np.unique(of_test))} groups of {name!r} among the test rows are learnt from, too"
+    else:
+        code, n_found = "test_before_training", int((of_test <= of_train.max(initial=-1)).sum())
+        what = f"{n_found} of {len(of_test)} test rows are no later by {name!r} than all training rows"
+    instead = f"consider {{fraction: 0.2, {dependence.kind}: {name}}}"
+    return [Finding(code, "warning", f"data.test: {what}; {instead}", name)] if n_found else []
+
+
+def random_folds_findings(dependence: Dependence) -> list[Finding]:
+    """Return that folds are drawn at random where the test rows are not."""
+    kind, name = dependence.kind, dependence.column
+    message = (
+        f"validation: folds are drawn at random, although the test rows go by {kind} ({name!r}), so that the board's "
+        f"scores may flatter; consider {{kind: {kind}, column: {name}}}"
+    )
+    return [Finding("random_folds", "warning", message, name)]
 
 
 def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]:

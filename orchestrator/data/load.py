@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data import checks, encode, parquet, split
+from orchestrator.data import checks, draw, encode, parquet, split
 from orchestrator.data import target as targets
 from orchestrator.data.checks import Finding
 from orchestrator.data.columns import SCALARS, check_target
+from orchestrator.data.dependence import Dependence, Rows, dependence_of
 from orchestrator.data.encode import Column, Features, Signature, Task
 from orchestrator.errors import DataError, JobError, did_you_mean, shown
-from orchestrator.job import Data, Test, Validation
+from orchestrator.job import Data, Test, Validation, honest_test
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class TrainingSet:
         seed: The job's seed.
         code: The text of the user's own files, by the names of the functions that trials ask for.
         files: The bytes of other files that trials name.
+        dependence: The rows' groups or times, where the job names a column of those for its splits.
     """
 
     key: str
@@ -46,6 +49,7 @@ class TrainingSet:
     seed: int
     code: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    dependence: Dependence | None = None
 
     @property
     def matrix(self) -> encode.Floats:
@@ -61,6 +65,7 @@ class TestSet:
 
     features: Features
     target: npt.NDArray[np.int64] | encode.Floats
+    dependence: Dependence | None = None
 
     @property
     def matrix(self) -> encode.Floats:
@@ -91,7 +96,7 @@ class _Part:
     """Some rows of a dataset, and their places in it."""
 
     table: pa.Table
-    rows: split.Rows
+    rows: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,8 @@ class _Tables:
     features: list[str]
     task: Task
     findings: list[Finding]
+    dependence: Dependence | None
+    tested: Dependence | None
 
 
 def load(
@@ -119,7 +126,8 @@ def load(
         JobError: The job does not fit the dataset.
         DataError: The dataset failed a check.
     """
-    tables = _read(data, seed)
+    data = honest_test(data, validation)
+    tables = _read(data, validation, seed)
     checks.refuse_errors(tables.findings)
     table, rows = tables.train.table, tables.train.rows
     columns = tuple(
@@ -136,13 +144,18 @@ def load(
             f"data.target: {data.target!r} has one class, {shown(classes[0])}, in the training rows; expected at least "
             "two. Choose other test rows with data.test"
         )
-    folds = split.folds(validation, y, tables.task == "classification", seed)
-    if tables.task == "classification" and len(folds) > 1:
-        findings += checks.fold_findings(data.target, y.astype(np.int64), classes, len(folds))
+    marks = table.column(validation.column) if validation.kind == "predefined" else None
+    folds = split.folds(validation, y, tables.task == "classification", seed, tables.dependence, marks)
+    if tables.dependence is not None and validation.column is None:
+        findings += checks.random_folds_findings(tables.dependence)
+    n_folds = validation.folds or 5 if validation.kind == "repeated" else len(folds)
+    if tables.task == "classification" and n_folds > 1:
+        findings += checks.fold_findings(data.target, y.astype(np.int64), classes, n_folds)
     test = None
     if tables.test is not None:
         held_out = tables.test.table.column(data.target)
-        test = TestSet(encode.encode(tables.test.table, columns, tables.test.rows), _target(held_out, signature))
+        encoded = encode.encode(tables.test.table, columns, tables.test.rows)
+        test = TestSet(encoded, _target(held_out, signature), tables.tested)
         if tables.task == "classification" and (test.target < 0).any():
             unseen = held_out[int(np.argmax(test.target < 0))].as_py()
             raise DataError(
@@ -155,8 +168,19 @@ def load(
     held_out_parts = () if test is None else (test.features, test.target)
     fingerprint = encode.fingerprint(signature, features, y, *held_out_parts)
     metric = metric or ("accuracy" if tables.task == "classification" else "r2")
-    key = encode.fingerprint(signature, features, y, *(rows for f in folds for rows in (f.train, f.valid)))
-    train = TrainingSet(f"{key}-{metric}-{seed}", features, y, folds, columns, tables.task, metric, seed)
+    kin = () if tables.dependence is None else (tables.dependence.codes,)
+    key = encode.fingerprint(signature, features, y, *(rows for f in folds for rows in (f.train, f.valid)), *kin)
+    train = TrainingSet(
+        f"{key}-{metric}-{seed}",
+        features,
+        y,
+        folds,
+        columns,
+        tables.task,
+        metric,
+        seed,
+        dependence=tables.dependence,
+    )
     schema = {c.name: c.type for c in columns} | {data.target: str(target.type)}
     test_table = tables.test.table if keeps_test_table and tables.test is not None else None
     sensitive = table.select(data.sensitive) if data.sensitive else None
@@ -169,14 +193,12 @@ def _target(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int
     return targets.encode_numbers(values, signature.target)
 
 
-def _read(data: Data, seed: int) -> _Tables:
+def _read(data: Data, validation: Validation, seed: int) -> _Tables:
     dataset = parquet.open_dataset(data.path)
     test = data.test
-    reserved = [test.column] if test is not None and test.column is not None else []
     names = dataset.schema.names
-    if reserved and reserved[0] not in names:
-        raise JobError(f"data.test.column: no column {reserved[0]!r} in the dataset.{did_you_mean(reserved[0], names)}")
-    features = parquet.columns_in_use(names, data.target, data.features, data.exclude, reserved)
+    reserved, closed = _reserved(data, validation, names)
+    features = parquet.columns_in_use(names, data.target, data.features, data.exclude, closed)
     for name in features:
         encode.kind_of(name, dataset.schema.field(name).type)
     _check_text(data.text, features, dataset.schema)
@@ -188,17 +210,63 @@ def _read(data: Data, seed: int) -> _Tables:
     task: Task = targets.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
     everywhere = _Part(table, np.arange(table.num_rows))
+    dependence = None if any(f.severity == "error" for f in findings) else _dependence(data, validation, table)
     train, held_out = everywhere, None
     if test is not None and not any(f.severity == "error" for f in findings):
         if test.path is not None:
-            held_out, more = _own_file(test.path, dataset.schema, features, data.target)
+            kin = "" if dependence is None else dependence.column
+            held_out, more = _own_file(test.path, dataset.schema, features, data.target, kin)
             findings += more
         elif test.column is not None:
             train, held_out = _marked(everywhere, test.column, test.value)
         else:
-            train, held_out, more = _drawn(everywhere, test, data.target, task, seed)
+            train, held_out, more = _drawn(everywhere, test, data.target, task, seed, dependence, validation)
             findings += more
-    return _Tables(train, held_out, features, task, findings)
+    of_train = None if dependence is None else dependence.take(train.rows)
+    tested = None
+    if held_out is not None and dependence is not None:
+        if test is not None and test.path is None:
+            findings += checks.dependence_findings(dependence, train.rows, held_out.rows)
+            tested = dependence.take(held_out.rows)
+        elif dependence.column in held_out.table.column_names:
+            values = held_out.table.column(dependence.column)
+            tested = dependence_of(dependence.kind, dependence.column, values, "data.test.path")
+    return _Tables(train, held_out, features, task, findings, of_train, tested)
+
+
+def _reserved(data: Data, validation: Validation, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the columns that splits look at, and those of them that are no features.
+
+    Raises:
+        JobError: There is no such column, or it is the target.
+    """
+    test = data.test or Test(fraction=0.5)
+    roles = {
+        "validation.column": validation.column,
+        "data.test.column": test.column,
+        "data.test.group": test.group,
+        "data.test.time": test.time,
+    }
+    for key, name in roles.items():
+        if name is not None and name not in names:
+            raise JobError(f"{key}: no column {name!r} in the dataset.{did_you_mean(name, names)}")
+        if name == data.target and key != "data.test.column":
+            raise JobError(f"{key}: holds the target {name!r}; expected a column to split by")
+    reserved = [name for name in roles.values() if name is not None]
+    return reserved, [name for name in reserved if name == test.column or name not in (data.features or ())]
+
+
+def _dependence(data: Data, validation: Validation, table: pa.Table) -> Dependence | None:
+    """Return how all rows depend on each other: by the column of validation, else by that of the test rows."""
+    key, by, name = "validation.column", validation.kind, validation.column
+    if by not in ("group", "stratified_group", "time"):
+        test = data.test
+        if test is None or (test.group is None and test.time is None):
+            return None
+        by = "group" if test.group is not None else "time"
+        key, name = f"data.test.{by}", test.group or test.time
+    assert name is not None
+    return dependence_of("time" if by == "time" else "group", name, table.column(name), key)
 
 
 def _check_text(text: Sequence[str], features: Sequence[str], schema: pa.Schema) -> None:
@@ -222,8 +290,11 @@ def _check_sensitive(data: Data, schema: pa.Schema) -> None:
             )
 
 
-def _own_file(path: str, schema: pa.Schema, features: list[str], target: str) -> tuple[_Part, list[Finding]]:
-    """Return the test rows that are a dataset of their own, with columns of the same kinds as `schema`'s."""
+def _own_file(path: str, schema: pa.Schema, features: list[str], target: str, kin: str) -> tuple[_Part, list[Finding]]:
+    """Return the test rows that are a dataset of their own, with columns of the same kinds as `schema`'s.
+
+    They come with the column `kin` of groups or times, too, where they have it.
+    """
     key = "data.test.path"
     other = parquet.open_dataset(path, key)
     for name in [*features, target]:
@@ -232,7 +303,8 @@ def _own_file(path: str, schema: pa.Schema, features: list[str], target: str) ->
         here, there = schema.field(name).type, other.schema.field(name).type
         if not pa.types.is_null(there) and encode.kind_of(name, there, key) != encode.kind_of(name, here):
             raise DataError(f"{key}: column {name!r} is of type {there}; expected {here}, as it is in data.path")
-    held_out = _with_plain_target(parquet.read(other, [*features, target], path, key), target)
+    wanted = dict.fromkeys([*features, target, *(name for name in [kin] if name in other.schema.names)])
+    held_out = _with_plain_target(parquet.read(other, list(wanted), path, key), target)
     findings = checks.value_findings(target, held_out.column(target), key)
     if held_out.num_rows == 0:
         findings.append(Finding("no_test_rows", "error", f"{key}: {path} has no rows; expected some"))
@@ -251,20 +323,39 @@ def _marked(whole: _Part, column: str, value: object) -> tuple[_Part, _Part]:
     return _rows(whole, np.flatnonzero(~mask)), _rows(whole, np.flatnonzero(mask))
 
 
-def _rows(whole: _Part, rows: split.Rows) -> _Part:
+def _rows(whole: _Part, rows: Rows) -> _Part:
     return _Part(whole.table.take(rows), rows)
 
 
-def _drawn(whole: _Part, test: Test, target: str, task: Task, seed: int) -> tuple[_Part, _Part | None, list[Finding]]:
-    """Return the training and the test rows, drawn at random."""
+def _drawn(
+    whole: _Part,
+    test: Test,
+    target: str,
+    task: Task,
+    seed: int,
+    dependence: Dependence | None,
+    validation: Validation,
+) -> tuple[_Part, _Part | None, list[Finding]]:
+    """Return the training and the test rows: drawn at random, by groups, or by time."""
     codes, table = None, whole.table
+    if test.group is not None or test.time is not None:
+        kind: Literal["group", "time"] = "group" if test.group is not None else "time"
+        name = test.group or test.time or ""
+        if dependence is None or (dependence.kind, dependence.column) != (kind, name):
+            dependence = dependence_of(kind, name, table.column(name), f"data.test.{kind}")
+        if kind == "group":
+            train, held_out = draw.draw_groups(dependence, test.fraction or 0.2, seed)
+        else:
+            gap = validation.gap if validation.column == name else None
+            train, held_out = draw.draw_latest(dependence, test.fraction or 0.2, gap)
+        return _rows(whole, train), _rows(whole, held_out), []
     if task == "classification" and test.stratify is not False:
         classes = targets.class_values(table.column(target))
         codes = targets.encode_classes(table.column(target), classes)
         findings = checks.class_findings(target, codes, classes)
         if findings:
             return whole, None, findings
-    train, held_out = split.draw(table.num_rows, test.fraction or 0.2, seed, codes)
+    train, held_out = draw.draw(table.num_rows, test.fraction or 0.2, seed, codes)
     return _rows(whole, train), _rows(whole, held_out), []
 
 

@@ -1,19 +1,33 @@
-"""Which rows are for what: the sealed test rows and the folds, drawn by scikit-learn's own splitters."""
+"""Which training rows are for what: the folds, made by scikit-learn's own splitters."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+import pyarrow as pa
+import pyarrow.compute as pc
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    PredefinedSplit,
+    RepeatedKFold,
+    RepeatedStratifiedKFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 
-from orchestrator.errors import DataError, JobError
+from orchestrator.data.dependence import Dependence, Rows, ranks
+from orchestrator.data.draw import draw
+from orchestrator.errors import DataError, JobError, shown
 from orchestrator.job import Validation
 
-Rows = npt.NDArray[np.int64]
+N_REPEATS = 10
+"""As scikit-learn repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +38,14 @@ class Fold:
     valid: Rows
 
 
-def draw(
-    n_rows: int, fraction: float, seed: int, strata: npt.NDArray[np.int64] | None, key: str = "data.test.fraction"
-) -> tuple[Rows, Rows]:
-    """Return the rows that stay and those drawn, each ascending, as `train_test_split(random_state=seed)` draws them.
-
-    Raises:
-        JobError: Too few rows would be on one side; `key` is the key of the job that has the fraction.
-    """
-    n_drawn = math.ceil(fraction * n_rows)
-    n_least = 1 if strata is None else len(np.unique(strata))
-    if min(n_drawn, n_rows - n_drawn) < n_least:
-        each = f"{n_least}, one of each class," if n_least > 1 else "one"
-        raise JobError(
-            f"{key}: {fraction} of {n_rows} rows is {n_drawn}, and leaves {n_rows - n_drawn}; expected at least {each} "
-            "on both sides"
-        )
-    train, test = train_test_split(np.arange(n_rows), test_size=fraction, random_state=seed, stratify=strata)
-    return np.sort(train), np.sort(test)
-
-
-def folds(validation: Validation, y: npt.NDArray[np.generic], is_classification: bool, seed: int) -> tuple[Fold, ...]:
+def folds(
+    validation: Validation,
+    y: npt.NDArray[np.generic],
+    is_classification: bool,
+    seed: int,
+    dependence: Dependence | None = None,
+    marks: pa.ChunkedArray | None = None,
+) -> tuple[Fold, ...]:
     """Return the folds of the training rows.
 
     Args:
@@ -52,36 +53,145 @@ def folds(validation: Validation, y: npt.NDArray[np.generic], is_classification:
         y: The training target, shape (rows,); class codes for classification.
         is_classification: Whether `y` holds classes.
         seed: The job's seed, given to the splitter as `random_state`.
+        dependence: The training rows' groups or times, for kinds that go by them.
+        marks: The column of folds, for kind predefined.
 
     Raises:
-        JobError: The kind does not fit the task, or there are more folds than rows (or than rows of any class).
+        JobError: The kind does not fit the task, or there are more folds than rows (or than rows of any class, groups,
+            or times).
         DataError: There is nothing to split.
     """
     kind = validation.kind
     if kind == "auto":
         kind = "stratified" if is_classification else "kfold"
-    if kind == "stratified" and not is_classification:
-        raise JobError(
-            "validation.kind: stratified needs classes, and the task is regression; expected kfold or holdout"
-        )
+    if kind in ("stratified", "stratified_group") and not is_classification:
+        other = "group" if kind == "stratified_group" else "kfold or holdout"
+        raise JobError(f"validation.kind: {kind} needs classes, and the task is regression; expected {other}")
     if len(y) < 2:
         raise DataError("data.path: one training row is left; expected at least two, to fit on one and score the other")
     if kind == "holdout":
         codes = y.astype(np.int64)
         strata = codes if is_classification and np.bincount(codes).min() > 1 else None
         return (Fold(*draw(len(y), validation.fraction or 0.2, seed, strata, "validation.fraction")),)
+    if kind == "predefined":
+        assert marks is not None
+        return _predefined(validation.column or "", marks)
     n_folds = validation.folds or 5
     if n_folds > len(y):
         raise JobError(f"validation.folds: {n_folds} folds of {len(y)} training rows; expected at most {len(y)}")
-    if kind == "kfold":
-        return tuple(Fold(t, v) for t, v in KFold(n_folds, shuffle=True, random_state=seed).split(y))
-    largest = int(np.bincount(y.astype(np.int64)).max())
-    if n_folds > largest:
-        raise JobError(
-            f"validation.folds: {n_folds} folds, and no class has more than {largest} training rows; "
-            f"expected {f'at most {largest}, or ' if largest > 1 else ''}validation.kind: kfold"
-        )
+    if kind == "time":
+        assert dependence is not None
+        return _by_time(validation, dependence, n_folds)
+    groups = None
+    if kind in ("group", "stratified_group"):
+        assert dependence is not None
+        groups = dependence.codes
+        _check_groups(dependence, n_folds)
+    is_stratified = kind in ("stratified", "stratified_group") or (kind == "repeated" and is_classification)
+    if is_stratified:
+        _check_classes(y.astype(np.int64), n_folds, kind)
+    splitter = _splitter(kind, n_folds, validation.repeats or N_REPEATS, seed, is_stratified=is_stratified)
     with warnings.catch_warnings():  # a class rarer than the folds is a finding of `checks`
         warnings.simplefilter("ignore", UserWarning)
-        splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-        return tuple(Fold(t, v) for t, v in splitter.split(y, y))
+        found = tuple(Fold(np.sort(t), np.sort(v)) for t, v in splitter.split(y, y, groups))
+    if any(min(len(fold.train), len(fold.valid)) == 0 for fold in found):
+        raise JobError(
+            f"validation.folds: some of {n_folds} folds get no group of {validation.column!r}, so uneven are they; "
+            "expected fewer folds, or validation.kind: group"
+        )
+    return found
+
+
+def _splitter(kind: str, n_folds: int, n_repeats: int, seed: int, *, is_stratified: bool) -> Any:
+    if kind == "group":
+        return GroupKFold(n_folds)
+    if kind == "stratified_group":
+        return StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    if kind == "repeated":
+        repeated = RepeatedStratifiedKFold if is_stratified else RepeatedKFold
+        return repeated(n_splits=n_folds, n_repeats=n_repeats, random_state=seed)
+    one = StratifiedKFold if is_stratified else KFold
+    return one(n_folds, shuffle=True, random_state=seed)
+
+
+def _check_groups(dependence: Dependence, n_folds: int) -> None:
+    n_groups = dependence.n_codes
+    if n_groups < 2:
+        raise JobError(
+            f"validation.column: {dependence.column!r} has one value in all training rows; expected at least two "
+            "groups. Name another column, or set validation.kind: kfold"
+        )
+    if n_folds > n_groups:
+        raise JobError(
+            f"validation.folds: {n_folds} folds, and {dependence.column!r} has {n_groups} groups in the training rows; "
+            f"expected at most {n_groups}"
+        )
+
+
+def _check_classes(codes: Rows, n_folds: int, kind: str) -> None:
+    largest = int(np.bincount(codes).max())
+    if n_folds > largest:
+        other = "group" if kind == "stratified_group" else "kfold"
+        raise JobError(
+            f"validation.folds: {n_folds} folds, and no class has more than {largest} training rows; "
+            f"expected {f'at most {largest}, or ' if largest > 1 else ''}validation.kind: {other}"
+        )
+
+
+def _by_time(validation: Validation, dependence: Dependence, n_folds: int) -> tuple[Fold, ...]:
+    """Return folds that `TimeSeriesSplit` makes of the distinct times, so that rows of one time stay together."""
+    codes, n_times = dependence.codes, dependence.n_codes
+    gap, window = validation.gap, validation.window
+    times = "distinct values" if n_times < len(codes) else "rows"
+    if n_folds >= n_times:
+        raise JobError(
+            f"validation.folds: {n_folds} folds by time need more than {n_folds} distinct values of "
+            f"{dependence.column!r}, and the training rows have {n_times}; expected fewer folds or another "
+            "validation.column"
+        )
+    n_gap, n_window = (one if isinstance(one, int) else None for one in (gap, window))
+    try:
+        splits = list(TimeSeriesSplit(n_folds, max_train_size=n_window, gap=n_gap or 0).split(np.zeros(n_times)))
+    except ValueError:
+        n_scored = n_times // (n_folds + 1) * n_folds
+        raise JobError(
+            f"validation.gap: {gap} {times} leave nothing to learn from before the first of {n_folds} folds; expected "
+            f"at most {n_times - n_scored - 1}, or fewer validation.folds"
+        ) from None
+    found: list[Fold] = []
+    for early, late in splits:
+        train = (codes >= early[0]) & (codes <= early[-1])
+        valid = (codes >= late[0]) & (codes <= late[-1])
+        if isinstance(gap, str):
+            us, span = dependence.span_us(gap, "validation.gap")
+            train &= us <= us[valid].min() - span
+        if isinstance(window, str) and train.any():
+            us, span = dependence.span_us(window, "validation.window")
+            train &= us > us[train].max() - span
+        if not train.any():
+            raise JobError(
+                f"validation.gap: {gap} leaves nothing to learn from before fold {len(found) + 1} of {n_folds}; "
+                "expected a shorter gap, or fewer validation.folds"
+            )
+        found.append(Fold(np.flatnonzero(train), np.flatnonzero(valid)))
+    return tuple(found)
+
+
+def _predefined(column: str, marks: pa.ChunkedArray) -> tuple[Fold, ...]:
+    """Return the folds that a column names, in the order of its values; null and -1 are always learnt from."""
+    codes = ranks(column, marks, "validation.column")
+    if pa.types.is_integer(marks.type) or pa.types.is_floating(marks.type):
+        codes[np.asarray(pc.fill_null(pc.equal(marks, -1), False).to_numpy(), dtype=np.bool_)] = -1
+    named = codes >= 0
+    n_folds = len(np.unique(codes[named]))
+    if n_folds == 0:
+        raise JobError(
+            f"validation.column: {column!r} names no fold: it is null or -1 in all {len(codes)} training rows; "
+            "expected the number or name of the fold that scores a row"
+        )
+    if n_folds == 1 and named.all():
+        raise JobError(
+            f"validation.column: {column!r} is {shown(marks[0].as_py())} in all {len(codes)} training rows, which "
+            "leaves none to learn from; expected at least two folds, or -1 for rows that are always learnt from"
+        )
+    return tuple(Fold(np.sort(t), np.sort(v)) for t, v in PredefinedSplit(codes).split())

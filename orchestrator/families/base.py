@@ -188,13 +188,14 @@ class Shape:
     task: Task
     metric: str
     n_classes: int = 0
+    n_training_rows: int | None = None
 
     @classmethod
     def of(cls, data: TrainingSet) -> Shape:
         """Describe the training rows."""
         rows = tuple((len(f.train), len(f.valid)) for f in data.folds)
         n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
-        return cls(data.key, rows, data.columns, data.task, data.metric, n_classes)
+        return cls(data.key, rows, data.columns, data.task, data.metric, n_classes, len(data.target))
 
     @property
     def width(self) -> int:
@@ -204,8 +205,8 @@ class Shape:
 
     @property
     def n_rows(self) -> int:
-        """The training rows of all folds."""
-        return sum(self.fold_rows[0])
+        """The training rows, of which a fold may leave some out."""
+        return self.n_training_rows or sum(self.fold_rows[0])
 
     @property
     def n_train_smallest(self) -> int:
@@ -342,9 +343,9 @@ def left_out_rows(scored: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any
     """Return which of the rows that folds score are left out one at a time: at most MOST_LEFT_OUT, ascending.
 
     Args:
-        scored: Their positions in the training rows, in any order.
+        scored: Their positions in the training rows, in any order, those that several folds score as often.
     """
-    rows = np.sort(scored)
+    rows = np.unique(scored)
     if len(rows) <= MOST_LEFT_OUT:
         return rows
     return np.sort(np.random.default_rng(0).choice(rows, MOST_LEFT_OUT, replace=False))

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.metrics import get_scorer
 
+from orchestrator.data.dependence import Rows
 from orchestrator.data.load import TrainingSet
-from orchestrator.data.split import Fold, Rows
+from orchestrator.data.split import Fold
 from orchestrator.families import knn, neighbours
 from orchestrator.families.base import Answer, Shape, Unit, UnitOutput, WorkUnit, left_out_rows
 from orchestrator.families.limits import one_thread
@@ -108,7 +109,7 @@ class LeaveOneOutPlan:
         for params in wanted:
             if missing.issuperset(self.answers_of(params)):
                 pairs.setdefault(self._plane(params), {})[knn.pair_of(params)] = None
-        n_rows = sum(self._shape.fold_rows[0])
+        n_rows = self._shape.n_rows
         n_queries = len(left_out_rows(np.arange(n_rows)))
         return [
             LeaveOneOut(plane, tuple(asked), knn.search_s(plane, n_rows, n_queries, self._shape, len(asked)))

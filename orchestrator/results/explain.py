@@ -72,7 +72,10 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class ExplainUnit:
-    """A work unit: fit on the first fold's training rows, look at those it scores. The payload is `Explained`."""
+    """A work unit: fit on the first fold's training rows, look at those it scores. The payload is `Explained`.
+
+    Where folds go by time it is the last one, which learns from the most.
+    """
 
     id: str
     family: Family
@@ -101,13 +104,14 @@ class ExplainUnit:
         if len(data.columns) > MOST_COLUMNS:
             problem = f"the data have {len(data.columns)} columns, more than the {MOST_COLUMNS} that are looked at"
             return UnitOutput(payload=Explained(problem=problem))
-        fold, n_learnt_from = data.folds[0], 0
+        is_by_time = data.dependence is not None and data.dependence.kind == "time"
+        fold, n_learnt_from = data.folds[-1 if is_by_time else 0], 0
         learnt_from = fold.train
         if self.engine == "sklearn":
             learnt_from = _some(fold.train, max(MOST_LEARNT_FROM, _largest(self.params)), data.seed)
             n_learnt_from = len(learnt_from)
         features, target = data.features.take(learnt_from), data.target[learnt_from]
-        train = dataclasses.replace(data, features=features, target=target, folds=())
+        train = dataclasses.replace(data, features=features, target=target, folds=(), dependence=None)
         rows = _some(fold.valid, _most_rows(len(data.columns), n_learnt_from), data.seed)
         with one_thread():
             model = self.family.fit(dict(self.params), train, self.epochs)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from orchestrator.data.load import TrainingSet
+from orchestrator.errors import shown
+from orchestrator.job import Test, Validation
 from orchestrator.results.leaderboard import NO_TRIALS, Leaderboard, plain_score
 from orchestrator.results.statistics import Difference, Statistics
 
@@ -80,3 +83,45 @@ def of_difference(metric: str, what: str, apart: Difference) -> str:
         f"{what}: the first is {'behind' if sign < 0 else 'ahead'} by {sign * apart.score:.4f} of {name} "
         f"(95 % interval {low:.4f} to {high:.4f}, p = {apart.p:.2g}): {verdict}"
     )
+
+
+def of_splits(test: Test | None, validation: Validation, train: TrainingSet) -> str:
+    """Say how the test rows were drawn and the folds made, as `plan` and `check` print it."""
+    return f"splits: {_of_test(test, train)}; {_of_folds(validation, train)}"
+
+
+def _of_test(test: Test | None, train: TrainingSet) -> str:
+    if test is None:
+        return "no test rows"
+    if test.path is not None:
+        return "test rows of their own"
+    if test.column is not None:
+        return f"test rows where {test.column!r} is {shown(test.value)}"
+    if test.group is not None:
+        return f"test rows are whole groups of {test.group!r} (GroupShuffleSplit, {test.fraction:g} of the groups)"
+    if test.time is not None:
+        return f"test rows are the latest by {test.time!r} ({test.fraction:g} of the rows)"
+    is_stratified = train.task == "classification" and test.stratify is not False
+    return f"test rows drawn at random{', stratified' if is_stratified else ''} ({test.fraction:g} of the rows)"
+
+
+_SPLITTERS = {
+    "stratified": "StratifiedKFold",
+    "kfold": "KFold",
+    "holdout": "train_test_split",
+    "group": "GroupKFold",
+    "stratified_group": "StratifiedGroupKFold",
+    "time": "TimeSeriesSplit",
+    "predefined": "PredefinedSplit",
+}
+
+
+def _of_folds(validation: Validation, train: TrainingSet) -> str:
+    of_task = "stratified" if train.task == "classification" else "kfold"
+    name = _SPLITTERS.get(validation.kind) or _SPLITTERS[of_task]
+    if validation.kind == "repeated":
+        name = f"Repeated{name}"
+    by = f" by {validation.column!r}" if validation.column is not None else ""
+    n = len(train.folds)
+    span = [f"{key} {value}" for key, value in (("window", validation.window), ("gap", validation.gap)) if value]
+    return ", ".join([f"folds by {name}{by}", f"{n} fold{'s' if n > 1 else ''}", *span])

@@ -36,7 +36,10 @@ class Predictions:
 
 
 def out_of_fold(run: Run) -> Predictions | None:
-    """Return what the leader said of the training rows that folds score, or None where that was not kept."""
+    """Return what the leader said of the training rows that folds score, or None where that was not kept.
+
+    Where folds are repeated it is what it said in the first round.
+    """
     if run.best is None:
         return None
     try:
@@ -46,9 +49,10 @@ def out_of_fold(run: Run) -> Predictions | None:
     found = kept.of([run.best["trial"]]).get(run.best["trial"])
     if found is None:
         return None
-    places = np.flatnonzero(kept.fold >= 0)
+    places = np.flatnonzero(kept.first >= 0)
     truth, said = kept.truth[places], found[places]
     rows = f"{len(places):,} training rows, each by a model that had not seen it"
+    rows += f" (the first of {kept.n_repeats} rounds)" if kept.n_repeats > 1 else ""
     if said.ndim == 2:
         return Predictions(rows, truth, said.argmax(axis=1), said, places)
     if run.signature.task == "classification" and said.dtype.kind == "f":
