@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from orchestrator import families
+from orchestrator.data.dependence import Dependence
 from orchestrator.data.load import TrainingSet
 from orchestrator.families.base import Engine, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
@@ -39,7 +40,15 @@ def n_inner(n_train: int) -> int:
 
 
 def inner_split(data: TrainingSet, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the rows to fit on and those to look at, drawn from a fold's training rows by their classes' shares."""
+    """Return the rows to fit on and those to look at, drawn from a fold's training rows by their classes' shares.
+
+    Where the job's splits go by groups, whole groups are looked at, as many as there is room for; where by time, the
+    latest rows. Groups that are all larger than a tenth of the rows are drawn from as if they were none.
+    """
+    if data.dependence is not None:
+        inner = _dependent(data.dependence, rows, data.seed)
+        if inner.size:
+            return np.setdiff1d(rows, inner), inner
     strata = None
     if data.task == "classification":
         counts = np.bincount(data.target[rows].astype(np.int64))
@@ -48,6 +57,20 @@ def inner_split(data: TrainingSet, rows: np.ndarray[Any, Any]) -> tuple[np.ndarr
             strata = data.target[rows]
     fit, inner = train_test_split(rows, test_size=n_inner(len(rows)), random_state=data.seed, stratify=strata)
     return np.sort(fit), np.sort(inner)
+
+
+def _dependent(dependence: Dependence, rows: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
+    """Return the rows to look at, ascending, at most `n_inner` of them: the latest, or groups in the seed's order."""
+    codes, room = dependence.codes[rows], n_inner(len(rows))
+    if dependence.kind == "time":
+        return np.sort(rows[np.argsort(codes, kind="stable")[-room:]])
+    groups, sizes = np.unique(codes, return_counts=True)
+    chosen = []
+    for i in np.random.default_rng(seed).permutation(len(groups)):
+        if sizes[i] <= room:
+            chosen.append(groups[i])
+            room -= sizes[i]
+    return np.sort(rows[np.isin(codes, chosen)])
 
 
 def block_of(family: NetworkFamily, params: Params, data: TrainingSet, fold: int) -> Block:
