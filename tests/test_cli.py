@@ -135,7 +135,8 @@ def test_check_prints_its_findings_and_a_verdict(folder, make_job, cli):
     write(folder / "data.parquet", columns(c=[1.0] * 40))
     outcome = cli("check", make_job())
     assert outcome.code == 0
-    finding, verdict = outcome.out.splitlines()
+    finding, splits, verdict = outcome.out.splitlines()
+    assert splits == "splits: test rows drawn at random, stratified (0.2 of the rows); folds by StratifiedKFold, 5 folds"
     assert finding.startswith("warning: constant_column: column 'c'")
     assert verdict.startswith("small: fit to run. classification of 'y', 32 training and 8 test rows, 3 columns")
     assert not (folder / "home").exists()
