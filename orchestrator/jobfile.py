@@ -88,6 +88,7 @@ _WORDS = {
     "number": "numeric",
     "boolean": "boolean",
     "category": "categorical",
+    "date": "date",
     "text": "text",
     "vector": "vector",
     "image": "image",

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data.columns import Column, excluding
+from orchestrator.data.plain import plain
 from orchestrator.errors import DataError
 
 Numbers = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -30,10 +31,7 @@ _DISTINCT = 0.5
 
 def strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return strings of any type, dictionaries too, as large strings."""
-    if pa.types.is_dictionary(values.type) and pa.types.is_string_view(values.type.value_type):  # polars' categories
-        plain = [pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(pa.large_string())) for c in values.chunks]
-        values = pa.chunked_array(plain, pa.dictionary(values.type.index_type, pa.large_string()))
-    return values.cast(pa.large_string())
+    return plain(values).cast(pa.large_string())
 
 
 def reads_as_text(values: pa.ChunkedArray) -> bool:

@@ -9,19 +9,26 @@ from typing import Literal
 
 import pyarrow as pa
 
+from orchestrator.data.plain import plain_type
 from orchestrator.errors import DataError
 
-Kind = Literal["number", "boolean", "category", "text", "vector", "image", "sequence"]
+Kind = Literal["number", "boolean", "category", "date", "text", "vector", "image", "sequence"]
 SCALARS: frozenset[Kind] = frozenset({"number", "boolean", "category"})
 """The kinds that are one number a row once they are encoded."""
+DATE_PARTS = (
+    *("year", "month_sin", "month_cos", "day_sin", "day_cos", "weekday_sin", "weekday_cos", "elapsed_days"),
+    *("hour_sin", "hour_cos"),
+)
+"""What a date becomes; the last two only where the training rows have times of day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """One feature: its Arrow type, how it is read, and the categories of the training rows, sorted.
 
-    `shape` is that of one row: () for scalars, text and sequences, (size,) for vectors, (height, width, channels) for
-    images; (channels,) for sequences whose steps have several. `longest` is how many steps the longest sequence has.
+    `shape` is that of one row: () for scalars, text and sequences, (size,) for vectors, (parts,) for dates, (height,
+    width, channels) for images; (channels,) for sequences whose steps have several. `longest` is how many steps the
+    longest sequence has.
     """
 
     name: str
@@ -44,10 +51,17 @@ def scalars(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 
 def flat(columns: Sequence[Column]) -> tuple[Column, ...]:
-    """Return the columns of `Features.flat`: the scalar ones, then each vector's elements as numbers."""
-    vectors = [column for column in columns if column.kind == "vector"]
-    elements = (Column(f"{v.name}[{i}]", v.type, "number") for v in vectors for i in range(v.shape[0]))
-    return (*scalars(columns), *elements)
+    """Return the columns of `Features.flat`: scalar ones, then elements of vectors and parts of dates as numbers."""
+    return (*scalars(columns), *(number for column in columns for number in _numbers(column)))
+
+
+def _numbers(column: Column) -> list[Column]:
+    names: list[str] = []
+    if column.kind == "vector":
+        names = [f"{column.name}[{i}]" for i in range(column.shape[0])]
+    elif column.kind == "date":
+        names = [f"{column.name}.{part}" for part in DATE_PARTS[: column.shape[0]]]
+    return [Column(name, column.type, "number", (), column.has_nulls) for name in names]
 
 
 def kind_of(name: str, kind: pa.DataType, key: str = "data.features") -> Kind:
@@ -63,12 +77,32 @@ def kind_of(name: str, kind: pa.DataType, key: str = "data.features") -> Kind:
     """
     found = _scalar_kind(kind) or _array_kind(kind)
     if found is None:
-        mend = f". Leave it out with {excluding(name)}" if key == "data.features" else ""
+        mend = f". {_mended(name, kind)}, or leave it out with {excluding(name)}" if key == "data.features" else ""
         raise DataError(
-            f"{key}: column {name!r} has type {kind}; expected numbers, booleans, strings, PNG or JPEG images (binary) "
-            f"or lists of numbers{mend}"
+            f"{key}: column {name!r} has type {kind}; expected numbers, booleans, strings, dates, PNG or JPEG images "
+            f"(binary) or lists of numbers{mend}"
         )
     return found
+
+
+def _mended(name: str, kind: pa.DataType) -> str:
+    """Return how a column of a type without a meaning becomes one, as the beginning of a sentence."""
+    if pa.types.is_struct(kind):
+        fields = ", ".join(f"{name}.{field.name}" for field in list(kind)[:3]) or f"{name}.*"
+        return f"Make columns of its fields (SELECT {fields} …, or pyarrow.Table.flatten())"
+    if pa.types.is_map(kind):
+        return "Make a column of each key that matters"
+    if pa.types.is_union(kind):
+        return "Cast it to one type"
+    if pa.types.is_interval(kind):
+        return "Make it a number, such as of days"
+    if pa.types.is_null(kind):
+        return "Fill it, as it is null in every row"
+    if pa.types.is_nested(kind):
+        return "Make its lists numbers, or a string of each (' '.join)"
+    if pa.types.is_fixed_size_binary(kind) or isinstance(kind, pa.BaseExtensionType):
+        return "Cast it to numbers or strings where it is no id"
+    return "Cast it"
 
 
 def check_target(name: str, kind: pa.DataType) -> None:
@@ -78,23 +112,29 @@ def check_target(name: str, kind: pa.DataType) -> None:
         DataError: It is of another type than numbers, booleans and strings.
     """
     if _scalar_kind(kind) is None:
-        raise DataError(f"data.target: column {name!r} has type {kind}; expected numbers, booleans or strings")
+        mend = ". Make it a number, such as the days since some date" if _array_kind(kind) == "date" else ""
+        raise DataError(f"data.target: column {name!r} has type {kind}; expected numbers, booleans or strings{mend}")
 
 
 def _scalar_kind(kind: pa.DataType) -> Kind | None:
-    value_type = kind.value_type if pa.types.is_dictionary(kind) else kind
+    value_type = plain_type(kind)
+    if pa.types.is_dictionary(value_type):
+        return "category"
     if pa.types.is_boolean(value_type):
         return "boolean"
-    if _is_number(value_type):
+    if _is_number(value_type) or pa.types.is_duration(value_type) or pa.types.is_time(value_type):
         return "number"
-    if any(is_it(value_type) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+    if pa.types.is_string(value_type) or pa.types.is_large_string(value_type):
         return "category"
     return None
 
 
 def _array_kind(kind: pa.DataType) -> Kind | None:
-    if any(is_it(kind) for is_it in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)):
+    kind = plain_type(kind)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return "image"
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return "date"
     is_fixed = pa.types.is_fixed_size_list(kind)
     if is_fixed and _is_number(kind.value_type):
         return "vector"
@@ -106,6 +146,7 @@ def _array_kind(kind: pa.DataType) -> Kind | None:
 
 def shape_of(kind: pa.DataType) -> tuple[int, ...]:
     """Return the shape of one row of a list type: (size,) of a vector, () or (channels,) of a sequence."""
+    kind = plain_type(kind)
     if pa.types.is_fixed_size_list(kind.value_type):
         return (int(kind.value_type.list_size),)
     return (int(kind.list_size),) if pa.types.is_fixed_size_list(kind) else ()

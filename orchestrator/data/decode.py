@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from orchestrator.data import dates
 from orchestrator.data.columns import SCALARS, Column, scalars
 from orchestrator.data.encode import MISSING, Features, Floats
 
@@ -17,7 +18,9 @@ def decode(features: Features, columns: Sequence[Column]) -> pa.Table:
     """Return a table that `encode` makes the same features of; images as PNG, unseen categories as `?`."""
     place = {column.name: i for i, column in enumerate(scalars(columns))}
     decoded = {
-        c.name: _scalar(features.matrix[:, place[c.name]], c) if c.kind in SCALARS else _array(features.arrays[c.name])
+        c.name: _scalar(features.matrix[:, place[c.name]], c)
+        if c.kind in SCALARS
+        else _array(features.arrays[c.name], c)
         for c in columns
     }
     return pa.table(decoded)
@@ -31,7 +34,9 @@ def _scalar(values: Floats, column: Column) -> pa.Array:
     return numbers.cast(pa.bool_()) if column.kind == "boolean" else numbers
 
 
-def _array(values: Any) -> pa.Array:
+def _array(values: Any, column: Column) -> pa.Array:
+    if column.kind == "date":
+        return dates.decoded(values)
     if not isinstance(values, np.ndarray):
         return values
     if values.ndim == 2:
@@ -48,7 +53,7 @@ def _png(pixels: np.ndarray[Any, Any]) -> bytes:
 
 
 def blank(columns: Sequence[Column]) -> Features:
-    """Return one row of zeros, first categories, and nothing in texts and sequences."""
+    """Return one row of zeros, first categories, the first of January 1970, and nothing in texts and sequences."""
     first = [MISSING if c.kind == "category" and not c.categories else 0.0 for c in scalars(columns)]
     return Features(np.array([first], np.float64), {c.name: _blank(c) for c in columns if c.kind not in SCALARS})
 
@@ -59,4 +64,6 @@ def _blank(column: Column) -> Any:
     if column.kind == "sequence":
         step = pa.list_(pa.float32(), column.shape[0]) if column.shape else pa.float32()
         return pa.array([[]], pa.large_list(step))
+    if column.kind == "date":
+        return dates.parts(pa.chunked_array([pa.array([0], pa.date32())]), column)
     return np.zeros((1, *column.shape), np.uint8 if column.holds_bytes else np.float32)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data import arrays
+from orchestrator.data import arrays, dates
 from orchestrator.data.columns import (
     SCALARS,
     Column,
@@ -28,6 +28,7 @@ from orchestrator.data.columns import (
     scalars,
     shape_of,
 )
+from orchestrator.data.plain import plain
 from orchestrator.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -38,6 +39,7 @@ UNSEEN = -2.0
 """The code of a category that the training rows do not have."""
 _READ_AS: Mapping[Kind, Kind] = {"text": "category", "vector": "sequence", "sequence": "vector"}
 """What else than its own kind a column's type may suggest where a model reads it: lists come without their size."""
+_PER_SECOND = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,9 @@ class Features:
     Attributes:
         matrix: The scalar columns (number, boolean, category), in order, shape (rows, columns), null as nan.
         arrays: The other columns by name, in order. Text: `pa.LargeStringArray`. Vector: uint8 or float32, shape
-            (rows, size). Image: the same, shape (rows, height, width, channels). Sequence: `pa.LargeListArray` of
-            float32, or of fixed-size lists of float32 where each step has several channels.
+            (rows, size). Date: float64, shape (rows, parts), null as nan in every part. Image: the
+            same as vectors, shape (rows, height, width, channels). Sequence: `pa.LargeListArray` of float32, or of
+            fixed-size lists of float32 where each step has several channels.
     """
 
     matrix: Floats
@@ -71,7 +74,7 @@ class Features:
         return Features(self.matrix[rows], taken)
 
     def flat(self, rows: npt.NDArray[np.int64] | None = None) -> Floats:
-        """Return scalar columns and the elements of vectors as one matrix; its columns are `columns.flat`.
+        """Return scalar columns, elements of vectors and parts of dates as one matrix; its columns are `columns.flat`.
 
         Args:
             rows: The positions of the rows to return; None for all of them.
@@ -121,14 +124,17 @@ def column_of(
     Raises:
         DataError: Its type has no meaning here, or its values are not what the type promises.
     """
-    kind = kind_of(name, values.type)
+    kind, values = kind_of(name, values.type), plain(values)
     has_nulls = values.null_count > 0 or (pa.types.is_floating(values.type) and bool(pc.any(pc.is_nan(values)).as_py()))
     if kind == "category":
         words = arrays.strings(values)
+        has_nulls = words.null_count > 0  # a dictionary may have a null among its values
         if is_text or arrays.reads_as_text(words):
             return Column(name, str(values.type), "text", (), has_nulls)
         return Column(name, str(values.type), kind, tuple(sorted(words.unique().drop_null().to_pylist())), has_nulls)
     column = Column(name, str(values.type), kind, (), has_nulls)
+    if kind == "date":
+        return replace(column, shape=(dates.n_parts(values, column),))
     if kind == "image":
         return replace(column, shape=arrays.image_shape(values, column, rows))
     if kind == "sequence":
@@ -172,7 +178,7 @@ def _values(table: pa.Table, column: Column) -> pa.ChunkedArray:
     problem = problem_of(table.schema, column)
     if problem is not None:
         raise DataError(problem)
-    return table.column(column.name)
+    return plain(table.column(column.name))
 
 
 def _scalar(values: pa.ChunkedArray, column: Column) -> Floats:
@@ -190,6 +196,8 @@ def _scalar(values: pa.ChunkedArray, column: Column) -> Floats:
 
 
 def _array(values: pa.ChunkedArray, column: Column, rows: npt.NDArray[np.int64] | None) -> Any:
+    if column.kind == "date":
+        return dates.parts(values, column)
     if pa.types.is_null(values.type) and column.kind != "text":
         width = pa.list_(pa.float32(), column.shape[0]) if column.shape and column.kind == "sequence" else pa.float32()
         values = values.cast(pa.large_list(width))
@@ -200,9 +208,11 @@ def _array(values: pa.ChunkedArray, column: Column, rows: npt.NDArray[np.int64] 
 
 
 def as_floats(values: pa.ChunkedArray) -> Floats:
-    """Return numbers of any type as float64, shape (rows,), null as nan."""
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
+    """Return numbers of any type as float64, shape (rows,), null as nan; durations and times of day in seconds."""
+    values = plain(values)
+    if pa.types.is_duration(values.type) or pa.types.is_time(values.type):
+        ticks = values.cast(pa.int32() if pa.types.is_time32(values.type) else pa.int64())
+        return np.asarray(ticks.cast(pa.float64(), safe=False).to_numpy() / _PER_SECOND[values.type.unit])
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
@@ -215,8 +225,12 @@ def _codes(values: pa.ChunkedArray, column: Column) -> Floats:
 
 
 def fingerprint(signature: Signature, *contents: npt.NDArray[Any] | Features) -> str:
-    """Return a hash of what a search sees of its data: names, types, categories and every value, in row order."""
-    digest = hashlib.blake2b(repr(signature).encode(), digest_size=16)
+    """Return a hash of what a search sees of its data: names, kinds, categories and every value, in row order.
+
+    Arrow types are no part of it, so that the same values in another layout are the same data.
+    """
+    seen = replace(signature, columns=tuple(replace(column, type="") for column in signature.columns))
+    digest = hashlib.blake2b(repr(seen).encode(), digest_size=16)
     for content in contents:
         for array in _plain_arrays(content):
             digest.update(f"{array.dtype}{array.shape}".encode())

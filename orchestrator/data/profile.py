@@ -1,7 +1,8 @@
 """The profile of training rows, and how far other rows have drifted from it. All of it is counts, which merge.
 
 A number, or what stands for a column of another kind (the length of a text or sequence, the mean of a vector or
-image), is counted in bins between quantiles of the training rows; a category by itself, as long as there are few.
+image, the days of a date since 1970), is counted in bins between quantiles of the training rows; a category by itself,
+as long as there are few.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data.columns import SCALARS, Column, scalars
+from orchestrator.data.dates import ELAPSED
 from orchestrator.data.encode import MISSING, UNSEEN, Features, Floats
 
 Measure = Literal["value", "category", "length", "mean"]
@@ -32,6 +34,7 @@ _MEASURES: Mapping[str, Measure] = {
     "number": "value",
     "boolean": "category",
     "category": "category",
+    "date": "value",
     "text": "length",
     "sequence": "length",
     "vector": "mean",
@@ -192,6 +195,9 @@ def _measured(features: Features, column: Column, columns: Sequence[Column]) -> 
         found: Floats = features.matrix[:, [c.name for c in scalars(columns)].index(column.name)]
         return found
     array = features.arrays[column.name]
+    if column.kind == "date":
+        days: Floats = array[:, ELAPSED]
+        return days
     if isinstance(array, np.ndarray):
         return np.asarray(array.reshape(len(array), -1).mean(axis=1, dtype=np.float64))
     lengths = pc.utf8_length(array) if column.kind == "text" else pc.list_value_length(array)

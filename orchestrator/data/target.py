@@ -10,15 +10,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data.encode import Floats, Task, as_floats
+from orchestrator.data.plain import plain
 from orchestrator.errors import DataError
 
 Integers = npt.NDArray[np.int64]
 
 
 def plain_target(target: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a target as strings, booleans, integers or float64, with one zero: Arrow tells -0.0 from 0.0."""
+    """Return a target as strings, booleans, integers or float64, with one zero: Arrow tells -0.0 from 0.0.
+
+    Durations and times of day become seconds.
+    """
+    target = plain(target)
     if pa.types.is_dictionary(target.type):
         target = target.cast(target.type.value_type)
+    if pa.types.is_duration(target.type) or pa.types.is_time(target.type):
+        return pa.chunked_array([pa.array(as_floats(target), from_pandas=True)])
     if pa.types.is_floating(target.type) or pa.types.is_decimal(target.type):
         return pc.add(target.cast(pa.float64(), safe=False), 0.0)
     return target

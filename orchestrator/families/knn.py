@@ -296,7 +296,7 @@ class KNN:
     default_sampler = "grid"
     default_batch_size = 16
     engine: Engine = "sklearn"
-    kinds: frozenset[Kind] = frozenset({"number", "boolean", "category", "vector", "text"})
+    kinds: frozenset[Kind] = frozenset({"number", "boolean", "category", "date", "text", "vector"})
     structure: frozenset[str] = frozenset()
     conditions: ClassVar[Conditions] = {"p": ("metric", frozenset({"minkowski"}))}
 

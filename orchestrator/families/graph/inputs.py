@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from orchestrator.data.columns import SCALARS, Column, scalars
 from orchestrator.data.encode import Features
-from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures
+from orchestrator.families.graph.base import Graph, NoConverter, Tensor, TracedFeatures
 
 NULL = "<null>"
 """What stands for null where the empty string is a category of its own."""
@@ -40,7 +40,16 @@ class Input:
 
 
 def input_of(column: Column) -> Input:
-    """Return the input of a column."""
+    """Return the input of a column.
+
+    Raises:
+        NoConverter: It is one of dates, which no format has operations for.
+    """
+    if column.kind == "date":
+        raise NoConverter(
+            f"column {column.name!r} has dates ({column.type}), and these formats have no calendar; expected --format "
+            "native, or a model of numbers that you made of them"
+        )
     if column.kind in ("number", "boolean"):
         return Input(column, "float64", (), "nan")
     if column.kind == "category":

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from orchestrator.data.encode import Column, Features, Kind, scalars
+from orchestrator.data.columns import SCALARS
+from orchestrator.data.encode import Column, Features, Kind
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.attached import written
@@ -28,7 +29,7 @@ ARRAYS_FILE = "arrays.json"
 
 
 class MixedPreparation(Preparation):
-    """Scalar columns as the family `mlp` has them; vectors and images as they are, under their columns' names."""
+    """Scalar columns and dates as the family `mlp` has them; vectors and images as they are, by their names."""
 
     def __init__(self, table: Preparation | None, arrays: Sequence[str]) -> None:
         self.table, self.arrays = table, tuple(arrays)
@@ -63,7 +64,7 @@ class Custom(NetworkFamily):
     """
 
     name = "keras"
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"number", "boolean", "category", "vector", "image"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"number", "boolean", "category", "date", "vector", "image"})
     own: ClassVar[Mapping[str, Parameter]] = {"scaler": MLP.own["scaler"]}
     layers: ClassVar[frozenset[str]] = frozenset()
     preparing = frozenset({"scaler"})
@@ -110,7 +111,7 @@ class Custom(NetworkFamily):
 
     def shares_inputs(self, columns: Sequence[Column]) -> bool:
         """Tell whether there is nothing that is scaled by a fold's rows."""
-        return not scalars(columns)
+        return not _tabular(columns)
 
     def own_params(self, params: Params, task: str) -> Params:
         """Return what the user's function is given."""
@@ -118,7 +119,7 @@ class Custom(NetworkFamily):
 
     def inputs(self, params: Params, shape: Shape) -> Sequence[Input]:
         """Return `numbers` and `codes` as `mlp` has them, then each vector and image."""
-        table = self._table.inputs(params, replace(shape, columns=scalars(shape.columns)))
+        table = self._table.inputs(params, replace(shape, columns=_tabular(shape.columns)))
         arrays = [c for c in shape.columns if c.kind in ("vector", "image")]
         return [*table, *(Input(c.name, c.shape, "uint8" if c.holds_bytes else "float32") for c in arrays)]
 
@@ -135,8 +136,8 @@ class Custom(NetworkFamily):
         return Structure(self.name, self.signature(params, shape), tuple(sorted(own.items())), (), (), False, False)
 
     def prepare(self, params: Params, data: TrainingSet, rows: np.ndarray[Any, Any]) -> Preparation:
-        """Fit imputation and scaling of the scalar columns."""
-        columns = scalars(data.columns)
+        """Fit imputation and scaling of the scalar columns and dates."""
+        columns = _tabular(data.columns)
         table = self._table.prepare(params, replace(data, columns=columns), rows) if columns else None
         return MixedPreparation(table, [c.name for c in data.columns if c.kind in ("vector", "image")])
 
@@ -163,3 +164,7 @@ class Custom(NetworkFamily):
     def build(self, kit: Any, params: Params, signature: Signature) -> Any:
         """Refuse: the layers are the user's, and no kit's."""
         raise NotImplementedError("networks of the family keras are built by the user's function")
+
+
+def _tabular(columns: Sequence[Column]) -> tuple[Column, ...]:
+    return tuple(column for column in columns if column.kind in SCALARS or column.kind == "date")

@@ -42,7 +42,7 @@ class TablePreparation(Preparation):
     """Numbers imputed and scaled, with a column that says where one was missing; categories as codes from 0.
 
     Args:
-        numbers: The fitted transformer of scalar columns that are no categories, then of vectors; or None.
+        numbers: The fitted transformer of scalar columns that are no categories, then of vectors and dates; or None.
         columns: All columns, in order.
     """
 
@@ -94,7 +94,7 @@ class MLP(NetworkFamily):
     """The family `mlp`."""
 
     name = "mlp"
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"number", "boolean", "category", "vector"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"number", "boolean", "category", "date", "vector"})
     own: ClassVar[Mapping[str, Parameter]] = {
         "depth": Number(2, 0, MOST_LAYERS, is_whole=True),
         **parameters.widths(MOST_LAYERS),
@@ -195,14 +195,16 @@ def _n_numbers(column: Column) -> int:
     """Return how many numbers a column becomes."""
     if column.kind == "vector":
         return column.shape[0]
+    if column.kind == "date":
+        return column.shape[0] + column.has_nulls
     return 0 if column.kind == "category" else 1 + column.has_nulls
 
 
 def _numbers_of(features: Features, columns: Sequence[Column]) -> np.ndarray[Any, Any]:
-    """Return numbers and booleans, then vectors, side by side, shape (rows, n)."""
+    """Return numbers and booleans, then vectors, then parts of dates, side by side, shape (rows, n)."""
     places = [i for i, c in enumerate(_scalars(columns)) if c.kind != "category"]
-    vectors = [features.arrays[c.name] for c in columns if c.kind == "vector"]
-    return np.hstack([features.matrix[:, places], *vectors]) if vectors else features.matrix[:, places]
+    arrays = [features.arrays[c.name] for kind in ("vector", "date") for c in columns if c.kind == kind]
+    return np.hstack([features.matrix[:, places], *arrays]) if arrays else features.matrix[:, places]
 
 
 def _transformer(columns: Sequence[Column], scaler: str, seed: int) -> Any:
@@ -212,6 +214,11 @@ def _transformer(columns: Sequence[Column], scaler: str, seed: int) -> Any:
     booleans = [i for i, c in enumerate(numeric) if c.kind == "boolean"]
     nullable = [i for i, c in enumerate(numeric) if c.has_nulls]
     vectors = list(range(len(numeric), len(numeric) + n_vector))
+    n_before = len(numeric) + n_vector
+    for date in (c for c in columns if c.kind == "date"):
+        numbers += range(n_before, n_before + date.shape[0])
+        nullable += [n_before] if date.has_nulls else []
+        n_before += date.shape[0]
 
     def scaled(*steps: tuple[str, Any]) -> Any:
         scaling = scaler_of(scaler, seed)
