@@ -51,7 +51,10 @@ def scalars(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 
 def flat(columns: Sequence[Column]) -> tuple[Column, ...]:
-    """Return the columns of `Features.flat`: scalar ones, then elements of vectors and parts of dates as numbers."""
+    """Return the columns of `Features.flat`: scalar ones, then elements of vectors and parts of dates as numbers.
+
+    Of a date's parts, which are null together, the first alone says so.
+    """
     return (*scalars(columns), *(number for column in columns for number in _numbers(column)))
 
 
@@ -61,7 +64,7 @@ def _numbers(column: Column) -> list[Column]:
         names = [f"{column.name}[{i}]" for i in range(column.shape[0])]
     elif column.kind == "date":
         names = [f"{column.name}.{part}" for part in DATE_PARTS[: column.shape[0]]]
-    return [Column(name, column.type, "number", (), column.has_nulls) for name in names]
+    return [Column(name, column.type, "number", (), column.has_nulls and i == 0) for i, name in enumerate(names)]
 
 
 def kind_of(name: str, kind: pa.DataType, key: str = "data.features") -> Kind:

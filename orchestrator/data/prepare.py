@@ -123,15 +123,10 @@ def _parts(
         "target": Pipeline([("encode", encoder), ("scale", scaler_of(recipe.scaler, seed) or StandardScaler())]),
     }
     parts = [(kind, made[kind], indices) for kind, indices in places.items() if indices]
-    nullable = [i for i in places["number"] if columns[i].has_nulls and _is_own(columns[i])]
+    nullable = [i for i in places["number"] if columns[i].has_nulls]
     if recipe.missing == "indicator" and nullable:
         parts.append(("missing", MissingIndicator(features="all", error_on_new=False), nullable))
     return parts
-
-
-def _is_own(column: Column) -> bool:
-    """Tell whether a number is a column of the data, and not one of several that another became."""
-    return column.kind == "number" and not column.shape
 
 
 def _prepared_as(column: Column, recipe: Recipe, n_classes: int) -> str:
