@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ class Column:
 
     `shape` is that of one row: () for scalars, text and sequences, (size,) for vectors, (parts,) for dates, (height,
     width, channels) for images; (channels,) for sequences whose steps have several. `longest` is how many steps the
-    longest sequence has.
+    longest sequence has. `missing` are values that are read as null.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Column:
     has_nulls: bool = False
     shape: tuple[int, ...] = ()
     longest: int = 0
+    missing: tuple[str | float, ...] = field(default=(), repr=False)  # what it does to values is in their fingerprint
 
     @property
     def holds_bytes(self) -> bool:

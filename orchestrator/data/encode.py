@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data import arrays, dates
+from orchestrator.data import arrays, dates, missing
 from orchestrator.data.columns import (
     SCALARS,
     Column,
@@ -105,7 +105,8 @@ class Signature:
             TypeError: Keys are missing or unknown.
         """
         columns = tuple(
-            Column(**{**c, "categories": tuple(c["categories"]), "shape": tuple(c["shape"])}) for c in values["columns"]
+            Column(**{**c, **{name: tuple(c.get(name, ())) for name in ("categories", "shape", "missing")}})
+            for c in values["columns"]
         )
         return cls(**{**values, "columns": columns, "classes": tuple(values["classes"])})
 
@@ -178,7 +179,7 @@ def _values(table: pa.Table, column: Column) -> pa.ChunkedArray:
     problem = problem_of(table.schema, column)
     if problem is not None:
         raise DataError(problem)
-    return plain(table.column(column.name))
+    return missing.without(plain(table.column(column.name)), column.missing)
 
 
 def _scalar(values: pa.ChunkedArray, column: Column) -> Floats:

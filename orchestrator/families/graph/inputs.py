@@ -79,7 +79,11 @@ def encoded(graph: Graph, tensors: Mapping[str, Tensor], columns: Sequence[Colum
 def _scalar(graph: Graph, x: Tensor, column: Column) -> Tensor:
     if column.kind == "category":
         known = {name: code for code, name in enumerate(column.categories)}
-        x = graph.cast(graph.codes(x, {**known, null_of(column.categories): -1}, -2), "float64")
+        nulls = dict.fromkeys([*map(str, column.missing), null_of(column.categories)], -1)
+        x = graph.cast(graph.codes(x, {**nulls, **known}, -2), "float64")
+    for value in column.missing if column.kind == "number" else ():
+        is_missing = graph.apply("Equal", x, graph.constant(np.float64(value)))
+        x = graph.apply("Where", is_missing, graph.constant(np.float64("nan")), x)
     return graph.reshaped(x, [-1, 1])
 
 

@@ -235,8 +235,11 @@ def _transformer(columns: Sequence[Column], scaler: str, seed: int) -> Any:
 
 
 def _plain(columns: Sequence[Column]) -> list[dict[str, Any]]:
-    return [{**asdict(c), "categories": list(c.categories), "shape": list(c.shape)} for c in columns]
+    return [
+        {**asdict(c), "categories": list(c.categories), "shape": list(c.shape), "missing": list(c.missing)}
+        for c in columns
+    ]
 
 
 def _column(values: Mapping[str, Any]) -> Column:
-    return Column(**{**values, "categories": tuple(values["categories"]), "shape": tuple(values["shape"])})
+    return Column(**{**values, **{name: tuple(values.get(name, ())) for name in ("categories", "shape", "missing")}})

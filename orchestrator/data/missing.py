@@ -1,0 +1,50 @@
+"""Values that stand for nothing, such as `?`: read as null wherever rows are read, in training and for predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.data.columns import Column
+
+
+def nulled(table: pa.Table, names: Sequence[str], values: Sequence[str | float]) -> pa.Table:
+    """Return a table with null in place of `values` in some of its columns.
+
+    Args:
+        table: Any rows.
+        names: The columns to look in.
+        values: Strings, for columns of strings; numbers, for columns of numbers.
+    """
+    for name in names if values else ():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, without(table.column(name), values))
+    return table
+
+
+def noted(column: Column, values: Sequence[str | float]) -> Column:
+    """Return a column that says which of `values` are null in it."""
+    is_string = column.kind in ("category", "text")
+    if not is_string and column.kind != "number":
+        return column
+    return replace(column, missing=tuple(v for v in values if isinstance(v, str) == is_string))
+
+
+def without(column: pa.ChunkedArray, values: Sequence[str | float]) -> pa.ChunkedArray:
+    """Return a column with null in place of those of `values` that are of its kind."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+        listed = pa.array([v for v in values if isinstance(v, str)], pa.large_string())
+        plain = column.cast(pa.large_string()) if len(listed) else column
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        listed = pa.array([float(v) for v in values if not isinstance(v, str)], pa.float64())
+        plain = column.cast(pa.float64(), safe=False) if len(listed) else column
+    else:
+        return column
+    if not len(listed):
+        return column
+    is_missing = pc.is_in(plain, value_set=listed)
+    return pc.if_else(is_missing, pa.scalar(None, plain.type), plain) if pc.any(is_missing).as_py() else column
