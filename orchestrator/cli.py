@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +21,7 @@ from orchestrator.version import __version__
 
 if TYPE_CHECKING:
     from orchestrator.compose import Prepared
+    from orchestrator.data.checks import Finding
     from orchestrator.job import Job
     from orchestrator.runs import Result
     from orchestrator.scoring import Predicted
@@ -133,6 +135,8 @@ def _parser() -> argparse.ArgumentParser:
         one = verb(name, does, text)
         one.add_argument("job", metavar="JOB", help="a .py file that defines `job`, or a .yaml file")
         one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the job")
+        if name == "check":
+            one.add_argument("--format", default="text", choices=("text", "json"), help="text by default")
     resume = verb("resume", _resume, "go on with a run, or extend it with a larger budget or a wider space")
     resume.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     resume.add_argument("--force", action="store_true", help="open the test rows again for a new best trial")
@@ -285,6 +289,7 @@ def _shown(call: Callable[..., Result], options: argparse.Namespace) -> int:
 
 def _introduce(path: Path, prepared: Prepared) -> None:
     from orchestrator import rundir
+    from orchestrator.data.checks import summed_up
 
     train, test = prepared.data.train, prepared.data.test
     n_test = 0 if test is None else len(test.target)
@@ -295,8 +300,10 @@ def _introduce(path: Path, prepared: Prepared) -> None:
     )
     if train.dependence is not None:
         _say(_splits(prepared))
-    for finding in prepared.data.findings:
-        _say(f"warning: {finding.message}")
+    for text in summed_up(prepared.data.findings):
+        _say(f"warning: {text}")
+    if prepared.data.silenced:
+        _say(f"silenced by checks.silence: {', '.join(finding.name for finding in prepared.data.silenced)}")
     _say(f"run directory: {rundir.called(path)}")
 
 
@@ -383,11 +390,11 @@ def _check(options: argparse.Namespace) -> int:
     try:
         prepared, findings = runs.check(job, folder)
     except CheckFailed as failed:
-        for finding in failed.findings:
-            print(f"{finding.severity}: {finding.code}: {finding.message}")
+        _print_findings(failed.findings, (), options.format, job.name, is_fit=False)
         return failed.exit_code
-    for finding in findings:
-        print(f"{finding.severity}: {finding.code}: {finding.message}")
+    _print_findings(findings, prepared.data.silenced, options.format, job.name, is_fit=True)
+    if options.format == "json":
+        return 0
     print(_splits(prepared))
     train, test = prepared.data.train, prepared.data.test
     n_test = 0 if test is None else len(test.target)
@@ -396,6 +403,26 @@ def _check(options: argparse.Namespace) -> int:
         f"training and {n_test} test rows, {len(train.columns)} columns; data fingerprint {prepared.data.fingerprint}"
     )
     return 0
+
+
+def _print_findings(
+    findings: Sequence[Finding], silenced: Sequence[Finding], form: str, name: str, *, is_fit: bool
+) -> None:
+    from orchestrator.data.checks import CODES
+
+    if form == "json":
+        plain = [
+            [{**asdict(f), "silence": f.name, "mend": CODES[f.code].mend} for f in some]
+            for some in (findings, silenced)
+        ]
+        print(json.dumps({"job": name, "fit": is_fit, "findings": plain[0], "silenced": plain[1]}, indent=2))
+        return
+    for finding in findings:
+        key = json.dumps(finding.name, ensure_ascii=False)
+        how = f" (checks.silence: [{key}])" if CODES[finding.code].is_silenceable else ""
+        print(f"{finding.severity}: {finding.code}: {finding.message}{how}")
+    for finding in silenced:
+        print(f"silenced {finding.severity}: {finding.code}: {finding.message}")
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from orchestrator import families
 from orchestrator import job as jobs
-from orchestrator.data.checks import Finding
+from orchestrator.data.checks import Finding, heard
 from orchestrator.data.columns import Column, Kind, excluding
 from orchestrator.data.load import LoadedData, load
 from orchestrator.errors import JobError, shown
@@ -59,7 +59,9 @@ def prepare(job: Job) -> Prepared:
     if job.metric is not None:
         model.checked_scorer(job.metric)
     keeps_table = any(comparator.model is not None for comparator in job.comparators)
-    data = load(job.data, job.validation, job.metric, job.seed, keeps_test_table=keeps_table)
+    data = load(
+        job.data, job.validation, job.metric, job.seed, keeps_test_table=keeps_table, silence=job.checks.silence
+    )
     shape = Shape.of(data.train)
     codes: dict[str, str] = {}
     attachments = Attachments(job.files)
@@ -122,7 +124,11 @@ def prepare(job: Job) -> Prepared:
     )
     unused = _unused_columns([families.find(search.family) for search in searches], shape.columns)
     train = dataclasses.replace(data.train, code=codes, files=attachments.contents())
-    return Prepared(resolved, dataclasses.replace(data, train=train, findings=(*data.findings, *unused)), shape, dummy)
+    told, silenced = heard(unused, job.checks.silence)
+    data = dataclasses.replace(
+        data, train=train, findings=(*data.findings, *told), silenced=(*data.silenced, *silenced)
+    )
+    return Prepared(resolved, data, shape, dummy)
 
 
 def _point(params: Params, space: Space, family: Family, attachments: Attachments, key: str) -> Params:

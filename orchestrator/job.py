@@ -36,6 +36,10 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _one_of_many(value: object) -> object:
+    return [value] if isinstance(value, str | int | float) else value
+
+
 Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
@@ -95,6 +99,8 @@ class Data:
         sensitive: Columns whose groups the report compares, such as sex or age, features or not. They are kept in the
             run directory, a value a training row.
         task: What kind of target it is; inferred from the column by default.
+        missing: Values of features that are read as null, such as `?` or -999: strings in columns of strings, numbers
+            in columns of numbers.
         test: The rows that are set aside; None to set none aside.
     """
 
@@ -105,6 +111,7 @@ class Data:
     text: Columns = ()
     sensitive: Columns = ()
     task: Literal["auto", "classification", "regression"] = "auto"
+    missing: Annotated[tuple[str | int | float, ...], BeforeValidator(_one_of_many)] = ()
     test: Test | None = field(default_factory=lambda: Test(fraction=0.2))
 
 
@@ -130,6 +137,17 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
     "predefined": ("column",),
 }
 """What a kind of validation takes; all others take folds alone."""
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Checks:
+    """What is looked at before a run.
+
+    Args:
+        silence: Codes of findings that are not told of, and that do not stop the run; or `CODE:COLUMN`.
+    """
+
+    silence: Columns = ()
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -339,6 +357,7 @@ class Job:
     searches: Annotated[tuple[Search, ...], Field(min_length=1)]
     comparators: tuple[Comparator, ...] = ()
     validation: Validation = field(default_factory=Validation)
+    checks: Checks = field(default_factory=Checks)
     metric: str | None = None
     ensemble: Ensemble | None = None
     objectives: Annotated[tuple[Objective, ...], BeforeValidator(_listed)] = ("score",)
@@ -464,6 +483,7 @@ _MODELS: dict[str, type[Any]] = {
     "data": Data,
     "test": Test,
     "validation": Validation,
+    "checks": Checks,
     "searches": Search,
     "pruner": Pruner,
     "comparators": Comparator,

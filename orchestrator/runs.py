@@ -206,7 +206,7 @@ def _remark_on_versions(before: Mapping[str, str]) -> None:
 def _check_changes(before: Job, after: Job) -> None:
     """Refuse changes that would make the old trials another search's."""
     for f in dataclasses.fields(Job):
-        if f.name in ("budget", "resources", "searches"):
+        if f.name in ("budget", "resources", "searches", "checks"):
             continue
         if getattr(before, f.name) != getattr(after, f.name):
             raise JobError(
@@ -263,6 +263,7 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
         "dummy": list(prepared.dummy),
         "code": {name: Code(name, source).sha256 for name, source in data.train.code.items()},
         "warnings": [f"{f.code}: {f.message}" for f in data.findings],
+        "silenced": [f"{f.code}: {f.message}" for f in data.silenced],
         "made": [0] * len(prepared.job.searches),
         "timings": {"search_s": 0.0, "sessions": []},
         "test": {"openings": []},

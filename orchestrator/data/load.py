@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data import checks, draw, encode, parquet, split
+from orchestrator.data import beside, checks, draw, encode, missing, parquet, split
 from orchestrator.data import target as targets
 from orchestrator.data.checks import Finding
 from orchestrator.data.columns import SCALARS, check_target
@@ -78,7 +78,7 @@ class LoadedData:
     """A dataset, read, split and encoded.
 
     Of the test rows also the table as it was read, where it is asked for; of the job's sensitive columns, the training
-    rows' own values.
+    rows' own values. `silenced` is what the job does not want to hear of.
     """
 
     train: TrainingSet
@@ -89,6 +89,7 @@ class LoadedData:
     findings: tuple[Finding, ...]
     test_table: pa.Table | None = None
     sensitive: pa.Table | None = None
+    silenced: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,17 @@ class _Tables:
     findings: list[Finding]
     dependence: Dependence | None
     tested: Dependence | None
+    beside: tuple[str, ...]
 
 
 def load(
-    data: Data, validation: Validation, metric: str | None, seed: int, *, keeps_test_table: bool = False
+    data: Data,
+    validation: Validation,
+    metric: str | None,
+    seed: int,
+    *,
+    keeps_test_table: bool = False,
+    silence: Sequence[str] = (),
 ) -> LoadedData:
     """Read, check, split and encode the job's dataset.
 
@@ -121,17 +129,20 @@ def load(
         metric: A scikit-learn scorer's name, or None for the task's own (accuracy, r2).
         seed: The job's seed.
         keeps_test_table: Whether to keep the test rows as they were read.
+        silence: Codes of findings that are not told of, or `CODE:COLUMN`.
 
     Raises:
         JobError: The job does not fit the dataset.
         DataError: The dataset failed a check.
     """
+    checks.check_silence(silence)
     data = honest_test(data, validation)
     tables = _read(data, validation, seed)
     checks.refuse_errors(tables.findings)
     table, rows = tables.train.table, tables.train.rows
     columns = tuple(
-        encode.column_of(name, table.column(name), is_text=name in data.text, rows=rows) for name in tables.features
+        missing.noted(encode.column_of(name, table.column(name), is_text=name in data.text, rows=rows), data.missing)
+        for name in tables.features
     )
     findings = [*tables.findings, *checks.column_findings(columns, table)]
     checks.refuse_errors(findings)
@@ -162,6 +173,23 @@ def load(
                 f"data.test: class {shown(unseen)} of {data.target!r} occurs in test rows alone; expected the classes "
                 "of the training rows. Choose other test rows, or remove or merge the class"
             )
+    looked = checks.Looked(
+        data.target,
+        tables.task,
+        columns,
+        table.select(tables.features),
+        features,
+        y,
+        len(classes),
+        metric or ("accuracy" if tables.task == "classification" else "r2"),
+        validation.kind,
+        table.select(tables.beside),
+        None if test is None else test.features,
+        None if test is None else test.target,
+        data.test is not None and data.test.fraction is None,
+    )
+    findings, silenced = checks.heard([*findings, *checks.data_findings(looked)], silence)
+    checks.refuse_errors(findings)
     for array in (features.matrix, y, *features.arrays.values()):
         if isinstance(array, np.ndarray):
             array.setflags(write=False)  # as they are on a worker that shares them
@@ -184,7 +212,9 @@ def load(
     schema = {c.name: c.type for c in columns} | {data.target: str(target.type)}
     test_table = tables.test.table if keeps_test_table and tables.test is not None else None
     sensitive = table.select(data.sensitive) if data.sensitive else None
-    return LoadedData(train, test, signature, fingerprint, schema, tuple(findings), test_table, sensitive)
+    return LoadedData(
+        train, test, signature, fingerprint, schema, tuple(findings), test_table, sensitive, tuple(silenced)
+    )
 
 
 def _target(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int64] | encode.Floats:
@@ -204,8 +234,10 @@ def _read(data: Data, validation: Validation, seed: int) -> _Tables:
     _check_text(data.text, features, dataset.schema)
     _check_sensitive(data, dataset.schema)
     check_target(data.target, dataset.schema.field(data.target).type)
-    wanted = list(dict.fromkeys([*features, data.target, *reserved, *data.sensitive]))
+    more_columns = beside.columns_beside(dataset, data, features)
+    wanted = list(dict.fromkeys([*features, data.target, *reserved, *data.sensitive, *more_columns]))
     table = _with_plain_target(parquet.read(dataset, wanted, data.path), data.target)
+    table = missing.nulled(table, features, data.missing)
     target = table.column(data.target)
     task: Task = targets.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
@@ -216,6 +248,7 @@ def _read(data: Data, validation: Validation, seed: int) -> _Tables:
         if test.path is not None:
             kin = "" if dependence is None else dependence.column
             held_out, more = _own_file(test.path, dataset.schema, features, data.target, kin)
+            held_out = _Part(missing.nulled(held_out.table, features, data.missing), held_out.rows)
             findings += more
         elif test.column is not None:
             train, held_out = _marked(everywhere, test.column, test.value)
@@ -231,7 +264,7 @@ def _read(data: Data, validation: Validation, seed: int) -> _Tables:
         elif dependence.column in held_out.table.column_names:
             values = held_out.table.column(dependence.column)
             tested = dependence_of(dependence.kind, dependence.column, values, "data.test.path")
-    return _Tables(train, held_out, features, task, findings, of_train, tested)
+    return _Tables(train, held_out, features, task, findings, of_train, tested, more_columns)
 
 
 def _reserved(data: Data, validation: Validation, names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -74,6 +74,7 @@ def job_section(run: Run) -> Section:
     columns = [[Cell(name), Cell(kind)] for name, kind in data["schema"].items()]
     tables.append(Table(["column", "type"], columns, "Columns", is_folded=True))
     warnings = [f"Warning when the run began: {text}" for text in run.manifest.get("warnings", [])]
+    warnings += [f"Silenced by the job: {text}" for text in run.manifest.get("silenced", [])]
     return Section("job", "The job and its record", warnings, tables=tables, code=jobs.to_yaml(run.job))
 
 

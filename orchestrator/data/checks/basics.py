@@ -1,37 +1,21 @@
-"""What is looked at before anything is trained. A finding has a code and a severity; an error stops the run."""
+"""Whether a dataset can be learnt from at all: its target, its classes, and columns that hold nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.data.checks.finding import Finding
+from orchestrator.data.checks.looked import Looked
 from orchestrator.data.columns import SCALARS, Column, excluding
 from orchestrator.data.dependence import Dependence
-from orchestrator.errors import DataError, shown
+from orchestrator.errors import shown
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a check found."""
-
-    code: str
-    severity: Literal["error", "warning"]
-    message: str
-    column: str | None = None
-
-
-class CheckFailed(DataError):
-    """A check found an error; `findings` has all that was found."""
-
-    def __init__(self, message: str, findings: Sequence[Finding]) -> None:
-        super().__init__(message)
-        self.findings = tuple(findings)
+RARE, COMMON = 0.01, 0.95
 
 
 def target_findings(name: str, target: pa.ChunkedArray, is_classification: bool) -> list[Finding]:
@@ -174,13 +158,16 @@ def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]
     return findings
 
 
-def refuse_errors(findings: Sequence[Finding]) -> None:
-    """Raise the first error, if there is one.
-
-    Raises:
-        CheckFailed: A finding is of severity error; the message says how many more there are.
-    """
-    errors = [f for f in findings if f.severity == "error"]
-    if errors:
-        more = f" (and {len(errors) - 1} more: see `orchestrator check`)" if len(errors) > 1 else ""
-        raise CheckFailed(errors[0].message + more, findings)
+def accuracy_findings(looked: Looked) -> list[Finding]:
+    """Look for classes that accuracy says nothing of."""
+    if not looked.n_classes or looked.metric != "accuracy":
+        return []
+    counts = np.bincount(looked.target, minlength=looked.n_classes)
+    shares = counts / max(1, counts.sum())
+    if shares.min() >= RARE and shares.max() < COMMON:
+        return []
+    message = (
+        f"metric: accuracy hardly depends on the rarest class of {looked.target_name!r}, {100 * shares.min():.2g} % of "
+        f"the training rows; the most common one is {100 * shares.max():.3g} %. Consider metric: balanced_accuracy"
+    )
+    return [Finding("accuracy_of_rare_class", "warning", message)]

@@ -1,0 +1,63 @@
+"""What is looked at before anything is trained. A finding has a code and a severity; an error stops the run.
+
+`basics` says whether a dataset can be learnt from at all; the other files have a theme each, and look at training rows
+alone for all that has to do with the target. None of them looks at more rows than it needs.
+"""
+
+from __future__ import annotations
+
+from orchestrator.data.checks.basics import (
+    accuracy_findings,
+    class_findings,
+    column_findings,
+    dependence_findings,
+    fold_findings,
+    random_folds_findings,
+    target_findings,
+    value_findings,
+)
+from orchestrator.data.checks.codes import CODES
+from orchestrator.data.checks.drift import drift_findings
+from orchestrator.data.checks.duplicates import copied_findings, duplicate_findings
+from orchestrator.data.checks.finding import CheckFailed, Finding, refuse_errors, summed_up
+from orchestrator.data.checks.ids import id_findings, text_like_findings
+from orchestrator.data.checks.kin import kin_findings
+from orchestrator.data.checks.leaks import leak_findings
+from orchestrator.data.checks.literals import literal_findings
+from orchestrator.data.checks.looked import Looked
+from orchestrator.data.checks.silence import check_silence, heard
+
+
+def data_findings(looked: Looked) -> list[Finding]:
+    """Look at a dataset that can be learnt from."""
+    return [
+        *id_findings(looked),
+        *text_like_findings(looked.columns, len(looked.target)),
+        *literal_findings(looked),
+        *copied_findings(looked),
+        *accuracy_findings(looked),
+        *leak_findings(looked),
+        *duplicate_findings(looked),
+        *drift_findings(looked),
+        *kin_findings(looked),
+    ]
+
+
+__all__ = [
+    "CODES",
+    "CheckFailed",
+    "Finding",
+    "Looked",
+    "check_silence",
+    "class_findings",
+    "column_findings",
+    "data_findings",
+    "dependence_findings",
+    "fold_findings",
+    "heard",
+    "random_folds_findings",
+    "refuse_errors",
+    "summed_up",
+    "target_findings",
+    "value_findings",
+]

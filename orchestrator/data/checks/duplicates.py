@@ -1,0 +1,146 @@
+"""Rows that stand several times: in training and in test, or with other classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from orchestrator.data.checks.finding import Finding
+from orchestrator.data.checks.looked import Looked
+from orchestrator.data.columns import SCALARS, Column, excluding
+from orchestrator.data.encode import Features
+
+IN_BOTH, CONFLICTING = 0.01, 0.05
+_MOSTLY_COPIES = 0.5
+"""Where fewer rows than these are distinct, there are few possible rows, and copies say nothing."""
+_BY_CHANCE = 1.3
+"""Copies come about by chance where leaving out one column gives so many more."""
+_MOST_COLUMNS = 12
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+Hashes = npt.NDArray[np.uint64]
+
+
+def duplicate_findings(looked: Looked) -> list[Finding]:
+    """Look for copies, unless there are so few possible rows that equal ones come about by chance."""
+    if not looked.columns or any(c.kind == "sequence" for c in looked.columns) or len(looked.target) < 20:
+        return []
+    parts = [looked.features, *([] if looked.test is None else [looked.test])]
+    hashes = [_total(terms) for terms in zip(*(_terms(parts, c, looked.columns) for c in looked.columns), strict=True)]
+    return [*_in_both(looked, parts, hashes), *_conflicting(looked, hashes[0])]
+
+
+def _in_both(looked: Looked, parts: list[Features], hashes: list[Hashes]) -> Iterator[Finding]:
+    if looked.test_target is None or not len(looked.test_target):
+        return
+    seen = _seen(hashes, looked.target, looked.test_target)
+    if seen.mean() < IN_BOTH or seen.sum() < 3:
+        return
+    for column in _richest(looked.columns):
+        rest = [one - term for one, term in zip(hashes, _terms(parts, column, looked.columns), strict=True)]
+        if _seen(rest, looked.target, looked.test_target).sum() > _BY_CHANCE * seen.sum():
+            return
+    message = (
+        f"{seen.sum()} of {len(seen)} test rows are exact copies of training rows, target included, so that the test "
+        "score is partly of rows that were learnt by heart; remove the copies from the dataset"
+    )
+    yield Finding("rows_in_both", "warning", message)
+
+
+def _conflicting(looked: Looked, hashes: Hashes) -> Iterator[Finding]:
+    kinds, place = np.unique(hashes, return_inverse=True)
+    if not looked.n_classes or len(kinds) < _MOSTLY_COPIES * len(place):
+        return
+    pairs = np.unique(np.stack([place, looked.target], axis=1), axis=0)
+    is_mixed = np.bincount(pairs[:, 0], minlength=len(kinds)) > 1
+    n_mixed = int(is_mixed[place].sum())
+    if n_mixed >= CONFLICTING * len(place):
+        message = (
+            f"{n_mixed} of {len(place)} training rows have the features of another row and another class than it: "
+            "no model tells them apart"
+        )
+        yield Finding("conflicting_rows", "warning", message)
+
+
+def _seen(hashes: list[Hashes], target: npt.NDArray[Any], test_target: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Tell which test rows stand in training, their target included."""
+    train, test = (
+        one + _scrambled(_bits(y.astype(np.float64))) for one, y in zip(hashes, (target, test_target), strict=True)
+    )
+    return np.isin(test, train)
+
+
+def _richest(columns: Sequence[Column]) -> list[Column]:
+    """Return columns that are most likely to tell rows apart: numbers and the categories of the most values."""
+    kept = [c for c in columns if c.kind in SCALARS]
+    return sorted(kept, key=lambda c: (c.kind != "number", -len(c.categories)))[:_MOST_COLUMNS]
+
+
+def copied_findings(looked: Looked) -> list[Finding]:
+    """Look for features that are exact copies of others."""
+    first: dict[bytes, str] = {}
+    found = []
+    for column, values in looked.scalar_columns():
+        present = values[~np.isnan(values)]
+        if not len(present) or (present == present[0]).all():
+            continue
+        content = np.ascontiguousarray(values + 0.0)
+        names = b"" if column.kind != "category" else repr(column.categories).encode()
+        key = names + content[: min(len(content), 4096)].tobytes() + np.uint64(_mixed(content).sum()).tobytes()
+        if key in first:
+            message = f"column {column.name!r} is an exact copy of {first[key]!r}; consider {excluding(column.name)}"
+            found.append(Finding("copied_column", "warning", message, column.name))
+        else:
+            first[key] = column.name
+    return found
+
+
+def _terms(parts: list[Features], column: Column, columns: Sequence[Column]) -> list[Hashes]:
+    """Return what a column adds to the hash of each row of some sets of rows, the same for the same values."""
+    salt = _scrambled(np.array([[c.name for c in columns].index(column.name)], dtype=np.uint64))
+    if column.kind in SCALARS:
+        place = [c.name for c in columns if c.kind in SCALARS].index(column.name)
+        found = [_bits(part.matrix[:, place]) for part in parts]
+    else:
+        found = list(_of_arrays([part.arrays[column.name] for part in parts]))
+    return [_scrambled(_scrambled(bits) + salt) for bits in found]
+
+
+def _total(terms: Sequence[Hashes]) -> Hashes:
+    total: Hashes = np.add.reduce(terms)
+    return total
+
+
+def _of_arrays(arrays: list[Any]) -> Iterator[Hashes]:
+    if isinstance(arrays[0], np.ndarray):
+        for array in arrays:
+            rows = array.reshape(len(array), -1)
+            if rows.dtype == np.float32:
+                rows = np.ascontiguousarray(rows).view(np.uint32)
+            weights = np.random.default_rng(0).integers(1, 2**63, rows.shape[1], dtype=np.uint64) | np.uint64(1)
+            blocks = [rows[at : at + 1024].astype(np.uint64) @ weights for at in range(0, len(rows), 1024)]
+            yield np.concatenate([*blocks, np.zeros(0, np.uint64)])
+        return
+    codes = pa.chunked_array(arrays).dictionary_encode()
+    codes = codes.unify_dictionaries().combine_chunks()
+    numbers = codes.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.uint64)
+    ends = np.cumsum([len(array) for array in arrays])[:-1]
+    yield from np.split(numbers, ends)
+
+
+def _bits(values: npt.NDArray[np.float64]) -> Hashes:
+    return np.ascontiguousarray(np.where(np.isnan(values), np.nan, values + 0.0)).view(np.uint64)
+
+
+def _scrambled(bits: Hashes) -> Hashes:
+    """Return well-mixed bits: the finalizer of splitmix64 (Steele, Lea and Flood 2014, OOPSLA)."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _mixed(values: npt.NDArray[np.float64]) -> Hashes:
+    return _scrambled(_scrambled(_bits(values)) + np.arange(len(values), dtype=np.uint64) * _ODD)

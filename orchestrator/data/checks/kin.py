@@ -1,0 +1,160 @@
+"""Rows that are alike because they are near in time or of one group, so that a random split is not honest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.data.arrays import strings
+from orchestrator.data.checks.finding import Finding
+from orchestrator.data.checks.looked import Integers, Looked, explained
+from orchestrator.data.encode import Floats
+
+_MOST_ROWS = 200_000
+_LEAST_GROUPS, _MOST_IN_GROUP = 20, 100
+_ALIKE, _LESS_ALIKE = 0.3, 0.5
+"""How much of the target a group's other rows explain, and how much less its neighbours by value have to."""
+_IN_TIME = 0.1
+
+
+def kin_findings(looked: Looked) -> list[Finding]:
+    """Look for times and groups, among the features and beside them, where rows are split at random."""
+    if looked.validation == "predefined":
+        return []
+    found = []
+    if "time" not in looked.validation:
+        found += [f for name, values in _times(looked) if (f := _in_time(name, values, looked)) is not None]
+    if "group" not in looked.validation:
+        found += [f for name, codes in _groups(looked) if (f := _in_groups(name, codes, looked)) is not None]
+    return found
+
+
+def _in_time(name: str, values: Floats, looked: Looked) -> Finding | None:
+    """Look whether rows that follow one another in time are alike."""
+    is_there = np.isfinite(values)
+    n_rows = int(is_there.sum())
+    if n_rows < 50:
+        return None
+    order = np.flatnonzero(is_there)[np.argsort(values[is_there], kind="stable")]
+    answers = looked.answers(order)
+    centred = answers - answers.mean(axis=0)
+    total = float((centred**2).sum())
+    alike = float((centred[1:] * centred[:-1]).sum()) / total if total > 0 else 0.0
+    if alike < max(_IN_TIME, 4 / np.sqrt(n_rows)):
+        return None
+    what = f"rows that follow one another by {name!r} have much the same {looked.target_name!r}"
+    message = (
+        f"{what} (correlation {alike:.2f}), and rows are split at random: scores are of times between those that were "
+        f"learnt from, not of later ones. Consider validation: {{kind: time, column: {name}}}"
+    )
+    return Finding("random_split_over_time", "warning", message, name)
+
+
+def _in_groups(name: str, codes: Integers, looked: Looked) -> Finding | None:
+    """Look whether a group's rows are alike beyond what its place among the values says."""
+    _, codes, sizes = np.unique(codes, return_inverse=True, return_counts=True)
+    n_rows, n_groups = len(codes), len(sizes)
+    if n_groups < _LEAST_GROUPS or n_rows / n_groups > _MOST_IN_GROUP or sizes[sizes > 1].sum() < 0.5 * n_rows:
+        return None
+    rows = np.arange(n_rows)
+    if n_rows > _MOST_ROWS:
+        kept = np.random.default_rng(0).random(n_groups) < _MOST_ROWS / n_rows
+        rows = np.flatnonzero(kept[codes])
+        codes = np.unique(codes[rows], return_inverse=True)[1]
+        n_groups = int(codes.max(initial=-1)) + 1
+        if n_groups < _LEAST_GROUPS:
+            return None
+    answers = looked.answers(rows)
+    within, beside = group_skills(codes, answers)
+    if within < _ALIKE or beside > _LESS_ALIKE * within:
+        return None
+    message = (
+        f"rows of one {name!r} have much the same {looked.target_name!r} ({n_groups} groups of "
+        f"{n_rows / len(sizes):.1f} rows on average; the others of a group explain {100 * within:.0f} % of it), and "
+        "rows are split at random: scores are of groups that were learnt from. Consider validation: "
+        f"{{kind: group, column: {name}}}"
+    )
+    return Finding("random_split_of_groups", "warning", message, name)
+
+
+def group_skills(codes: Integers, answers: Floats) -> tuple[float, float]:
+    """Return what the other rows of its group, and what the groups next to it, explain of a row's answer.
+
+    Args:
+        codes: Each row's group, from 0 without gaps, in the order of the values.
+        answers: See `Looked.answers`.
+    """
+    sizes = np.bincount(codes)[:, np.newaxis].astype(np.float64)
+    sums = np.stack([np.bincount(codes, a, minlength=len(sizes)) for a in answers.T], axis=1)
+    mean = answers.mean(axis=0)
+    others = (sums[codes] - answers + mean) / sizes[codes]  # one row as good as the mean of all stands in
+    near_sums, near_sizes = np.zeros_like(sums), np.zeros_like(sizes)
+    for side, other in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+        near_sums[side] += sums[other]
+        near_sizes[side] += sizes[other]
+    neighbours = ((near_sums + mean) / (near_sizes + 1))[codes]
+    return explained(answers, others), explained(answers, neighbours)
+
+
+def _times(looked: Looked) -> Iterator[tuple[str, Floats]]:
+    for table in (looked.table, looked.beside):
+        for name in table.column_names:
+            times = as_times(table.column(name))
+            if times is not None and name != looked.target_name:
+                yield name, times
+
+
+def as_times(values: pa.ChunkedArray) -> Floats | None:
+    """Return dates, timestamps or ISO strings of them as numbers, nan for null; None for what is no time."""
+    kind = values.type
+    if pa.types.is_temporal(kind) and not (pa.types.is_duration(kind) or pa.types.is_interval(kind)):
+        if pa.types.is_date32(kind) or pa.types.is_time32(kind):
+            return _floats(values.cast(pa.int32()))
+        return _floats(values.cast(pa.int64()))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
+        present = values.drop_null()
+        if len(present) == 0 or not str(present[0].as_py())[:4].isdigit():
+            return None
+        try:
+            return _floats(strings(values).cast(pa.timestamp("us")).cast(pa.int64()))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return None
+    return None
+
+
+def _floats(values: pa.ChunkedArray) -> Floats:
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+
+
+def _groups(looked: Looked) -> Iterator[tuple[str, Integers]]:
+    """Yield what may be groups as codes in the order of the values: categories and whole numbers."""
+    for column, values in looked.scalar_columns():
+        if column.kind == "category" or (column.kind == "number" and _is_whole(values)):
+            yield column.name, np.nan_to_num(values, nan=-1.0).astype(np.int64)
+    for name in looked.beside.column_names:
+        values = looked.beside.column(name)
+        if pa.types.is_integer(values.type):
+            yield name, np.asarray(pc.fill_null(values, -1).to_numpy(), dtype=np.int64)
+        elif _is_strings(values.type):
+            yield name, _ranks(values)
+
+
+def _ranks(values: pa.ChunkedArray) -> Integers:
+    words = strings(values)
+    known = pa.array(sorted(words.unique().drop_null().to_pylist()), pa.large_string())
+    return np.asarray(pc.fill_null(pc.index_in(words, value_set=known), -1).to_numpy(), dtype=np.int64)
+
+
+def _is_whole(values: npt.NDArray[Any]) -> bool:
+    present = values[~np.isnan(values)]
+    return bool(len(present)) and bool(np.abs(present).max() < 2**53) and np.array_equal(present, np.rint(present))
+
+
+def _is_strings(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
