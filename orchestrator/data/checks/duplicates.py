@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from orchestrator.data.checks.finding import Finding
 from orchestrator.data.checks.looked import Looked
-from orchestrator.data.columns import SCALARS, Column, excluding
+from orchestrator.data.columns import SCALARS, Column, excluding, scalars
 from orchestrator.data.encode import Features
 
 IN_BOTH, CONFLICTING = 0.01, 0.05
@@ -29,7 +29,10 @@ def duplicate_findings(looked: Looked) -> list[Finding]:
     if not looked.columns or any(c.kind == "sequence" for c in looked.columns) or len(looked.target) < 20:
         return []
     parts = [looked.features, *([] if looked.test is None else [looked.test])]
-    hashes = [_total(terms) for terms in zip(*(_terms(parts, c, looked.columns) for c in looked.columns), strict=True)]
+    hashes = [np.zeros(len(part), dtype=np.uint64) for part in parts]
+    for terms in _terms(parts, looked.columns, looked.columns):
+        for one, term in zip(hashes, terms, strict=True):
+            one += term
     return [*_in_both(looked, parts, hashes), *_conflicting(looked, hashes[0])]
 
 
@@ -39,8 +42,8 @@ def _in_both(looked: Looked, parts: list[Features], hashes: list[Hashes]) -> Ite
     seen = _seen(hashes, looked.target, looked.test_target)
     if seen.mean() < IN_BOTH or seen.sum() < 3:
         return
-    for column in _richest(looked.columns):
-        rest = [one - term for one, term in zip(hashes, _terms(parts, column, looked.columns), strict=True)]
+    for terms in _terms(parts, looked.columns, _richest(looked.columns)):
+        rest = [one - term for one, term in zip(hashes, terms, strict=True)]
         if _seen(rest, looked.target, looked.test_target).sum() > _BY_CHANCE * seen.sum():
             return
     message = (
@@ -98,20 +101,17 @@ def copied_findings(looked: Looked) -> list[Finding]:
     return found
 
 
-def _terms(parts: list[Features], column: Column, columns: Sequence[Column]) -> list[Hashes]:
-    """Return what a column adds to the hash of each row of some sets of rows, the same for the same values."""
-    salt = _scrambled(np.array([[c.name for c in columns].index(column.name)], dtype=np.uint64))
-    if column.kind in SCALARS:
-        place = [c.name for c in columns if c.kind in SCALARS].index(column.name)
-        found = [_bits(part.matrix[:, place]) for part in parts]
-    else:
-        found = list(_of_arrays([part.arrays[column.name] for part in parts]))
-    return [_scrambled(_scrambled(bits) + salt) for bits in found]
-
-
-def _total(terms: Sequence[Hashes]) -> Hashes:
-    total: Hashes = np.add.reduce(terms)
-    return total
+def _terms(parts: list[Features], columns: Sequence[Column], some: Sequence[Column]) -> Iterator[list[Hashes]]:
+    """Yield what some columns add to the hash of each row of some sets of rows, the same for the same values."""
+    salts = {column.name: place for place, column in enumerate(columns)}
+    places = {column.name: place for place, column in enumerate(scalars(columns))}
+    for column in some:
+        if column.kind in SCALARS:
+            found = [_bits(part.matrix[:, places[column.name]]) for part in parts]
+        else:
+            found = list(_of_arrays([part.arrays[column.name] for part in parts]))
+        salt = _scrambled(np.array([salts[column.name]], dtype=np.uint64))
+        yield [_scrambled(_scrambled(bits) + salt) for bits in found]
 
 
 def _of_arrays(arrays: list[Any]) -> Iterator[Hashes]:

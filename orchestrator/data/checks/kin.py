@@ -12,14 +12,16 @@ import pyarrow.compute as pc
 
 from orchestrator.data.arrays import strings
 from orchestrator.data.checks.finding import Finding
-from orchestrator.data.checks.looked import Integers, Looked, explained
+from orchestrator.data.checks.looked import Integers, Looked, explained, some_rows
 from orchestrator.data.encode import Floats
 
 _MOST_ROWS = 200_000
-_LEAST_GROUPS, _MOST_IN_GROUP = 20, 100
+_LEAST_GROUPS, _MOST_IN_GROUP, _GLANCE = 20, 100, 2000
 _ALIKE, _LESS_ALIKE = 0.3, 0.5
 """How much of the target a group's other rows explain, and how much less its neighbours by value have to."""
-_IN_TIME = 0.1
+_IN_TIME = 0.15
+"""From which correlation with what is near in time on a random split is told of."""
+_AROUND = 5
 
 
 def kin_findings(looked: Looked) -> list[Finding]:
@@ -41,10 +43,7 @@ def _in_time(name: str, values: Floats, looked: Looked) -> Finding | None:
     if n_rows < 50:
         return None
     order = np.flatnonzero(is_there)[np.argsort(values[is_there], kind="stable")]
-    answers = looked.answers(order)
-    centred = answers - answers.mean(axis=0)
-    total = float((centred**2).sum())
-    alike = float((centred[1:] * centred[:-1]).sum()) / total if total > 0 else 0.0
+    alike = time_correlation(looked.answers(order))
     if alike < max(_IN_TIME, 4 / np.sqrt(n_rows)):
         return None
     what = f"rows that follow one another by {name!r} have much the same {looked.target_name!r}"
@@ -55,8 +54,27 @@ def _in_time(name: str, values: Floats, looked: Looked) -> Finding | None:
     return Finding("random_split_over_time", "warning", message, name)
 
 
+def time_correlation(answers: Floats) -> float:
+    """Return how much rows in the order of time go with the row before each, or with the ten around each if that is more.
+
+    Args:
+        answers: See `Looked.answers`.
+    """
+    centred = answers - answers.mean(axis=0)
+    sums = np.cumsum(np.concatenate([np.zeros_like(centred[:1]), centred]), axis=0)
+    around = sums[2 * _AROUND + 1 :] - sums[: -2 * _AROUND - 1] - centred[_AROUND:-_AROUND]
+    return max(_correlation(centred[1:], centred[:-1]), _correlation(centred[_AROUND:-_AROUND], around))
+
+
+def _correlation(one: Floats, other: Floats) -> float:
+    spread = np.sqrt(float((one**2).sum()) * float((other**2).sum()))
+    return float((one * other).sum()) / spread if spread > 0 else 0.0
+
+
 def _in_groups(name: str, codes: Integers, looked: Looked) -> Finding | None:
     """Look whether a group's rows are alike beyond what its place among the values says."""
+    if len(np.unique(codes[some_rows(len(codes), _GLANCE)])) < _LEAST_GROUPS:
+        return None
     _, codes, sizes = np.unique(codes, return_inverse=True, return_counts=True)
     n_rows, n_groups = len(codes), len(sizes)
     if n_groups < _LEAST_GROUPS or n_rows / n_groups > _MOST_IN_GROUP or sizes[sizes > 1].sum() < 0.5 * n_rows:

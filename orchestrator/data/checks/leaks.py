@@ -34,7 +34,7 @@ def leak_findings(looked: Looked) -> list[Finding]:
     found = []
     for column, values in _measured(looked, rows, answers):
         is_null = np.isnan(values)
-        is_category = column.kind in ("category", "boolean")
+        is_category = column.kind in ("category", "boolean") or len(np.unique(values)) <= 2
         skill = alone(values, answers, fit, score, is_category=is_category)
         if skill > 0.5 and is_copy(values, target, is_classification=looked.n_classes > 0):
             message = f"data.target: column {column.name!r} is {looked.target_name!r} under another encoding"
