@@ -168,7 +168,7 @@ def test_a_target_of_another_type_is_refused(array, problem, folder):
     ],
 )
 def test_a_target_that_is_one_value_a_row(array, task, first, folder):
-    path = write(folder / "d.parquet", {"a": np.arange(40), "y": array})
+    path = write(folder / "d.parquet", {"a": np.arange(40) % 7, "y": array})
     data = load(Data(str(path), target="y", test=None), Validation(), None, 3)
     assert data.train.task == task
     assert set(data.train.target[:2]) == first

@@ -13,6 +13,7 @@ from orchestrator.data.checks.finding import Finding
 from orchestrator.data.checks.looked import Looked
 from orchestrator.data.columns import SCALARS, Column, excluding
 from orchestrator.data.dependence import Dependence
+from orchestrator.data.plain import plain
 from orchestrator.errors import shown
 
 RARE, COMMON = 0.01, 0.95
@@ -146,7 +147,7 @@ def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]
                 f"{excluding(column.name)}"
             )
             findings.append(Finding("all_null_column", "error", message, column.name))
-        elif column.kind in SCALARS and len(values.unique()) == 1:
+        elif column.kind in SCALARS and len(plain(values).unique()) == 1:
             message = f"column {column.name!r} has one value in all training rows"
             findings.append(Finding("constant_column", "warning", message, column.name))
         elif column.kind == "category" and len(column.categories) > 0.5 * len(values) and len(values) > 20:
