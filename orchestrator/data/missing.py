@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data.columns import Column
+from orchestrator.data.plain import plain
 
 
 def nulled(table: pa.Table, names: Sequence[str], values: Sequence[str | float]) -> pa.Table:
@@ -35,16 +36,16 @@ def noted(column: Column, values: Sequence[str | float]) -> Column:
 
 def without(column: pa.ChunkedArray, values: Sequence[str | float]) -> pa.ChunkedArray:
     """Return a column with null in place of those of `values` that are of its kind."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
-        listed = pa.array([v for v in values if isinstance(v, str)], pa.large_string())
-        plain = column.cast(pa.large_string()) if len(listed) else column
+    column = plain(column) if values else column
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type) if any(isinstance(v, str) for v in values) else column
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        listed = pa.array([v for v in values if isinstance(v, str)], kind)
+        is_missing = pc.is_in(column, value_set=listed)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         listed = pa.array([float(v) for v in values if not isinstance(v, str)], pa.float64())
-        plain = column.cast(pa.float64(), safe=False) if len(listed) else column
+        is_missing = pc.is_in(column.cast(pa.float64(), safe=False), value_set=listed)
     else:
         return column
-    if not len(listed):
-        return column
-    is_missing = pc.is_in(plain, value_set=listed)
-    return pc.if_else(is_missing, pa.scalar(None, plain.type), plain) if pc.any(is_missing).as_py() else column
+    return pc.if_else(is_missing, pa.scalar(None, kind), column) if pc.any(is_missing).as_py() else column

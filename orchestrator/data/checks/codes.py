@@ -52,19 +52,6 @@ _ALL = (
         "`data.exclude`",
     ),
     _warning("many_classes", "the target has more than 1,000 classes", "`data.task: regression`"),
-    _warning(
-        "groups_across_test", "groups of test rows are learnt from, too", "`data.test: {fraction: 0.2, group: COLUMN}`"
-    ),
-    _warning(
-        "test_before_training",
-        "test rows are no later than training rows, although validation goes by time",
-        "`data.test: {fraction: 0.2, time: COLUMN}`",
-    ),
-    _warning(
-        "random_folds",
-        "folds are drawn at random, although the test rows go by group or time",
-        "`validation: {kind: group, column: COLUMN}`, or `kind: time`",
-    ),
     _warning("class_rarer_than_folds", "a class has fewer training rows than there are folds", "fewer folds"),
     _warning(
         "accuracy_of_rare_class",
@@ -116,6 +103,13 @@ _ALL = (
         "feature_drift",
         "a feature of given test rows is spread otherwise than in training",
         "`data.exclude`, other rows",
+    ),
+    _warning("groups_across_test", "groups of the test rows are learnt from, too", "`data.test.group`"),
+    _warning("test_before_training", "test rows are no later than all training rows", "`data.test.time`"),
+    _warning(
+        "random_folds",
+        "test rows go by groups or by time, and folds are drawn at random",
+        "`validation.kind: group` or `time`",
     ),
     _warning(
         "random_split_over_time",

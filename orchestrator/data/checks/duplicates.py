@@ -18,7 +18,7 @@ IN_BOTH, CONFLICTING = 0.01, 0.05
 _MOSTLY_COPIES = 0.5
 """Where fewer rows than these are distinct, there are few possible rows, and copies say nothing."""
 _BY_CHANCE = 1.3
-"""Copies come about by chance where leaving out one column gives so many more."""
+"""Copies come about by chance where leaving out one column or another gives so many more."""
 _MOST_COLUMNS = 12
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 Hashes = npt.NDArray[np.uint64]
@@ -39,12 +39,16 @@ def duplicate_findings(looked: Looked) -> list[Finding]:
 def _in_both(looked: Looked, parts: list[Features], hashes: list[Hashes]) -> Iterator[Finding]:
     if looked.test_target is None or not len(looked.test_target):
         return
+    if len(np.unique(hashes[0])) < _MOSTLY_COPIES * len(hashes[0]):
+        return
     seen = _seen(hashes, looked.target, looked.test_target)
     if seen.mean() < IN_BOTH or seen.sum() < 3:
         return
+    n_without = []
     for terms in _terms(parts, looked.columns, _richest(looked.columns)):
         rest = [one - term for one, term in zip(hashes, terms, strict=True)]
-        if _seen(rest, looked.target, looked.test_target).sum() > _BY_CHANCE * seen.sum():
+        n_without.append(int(_seen(rest, looked.target, looked.test_target).sum()))
+        if sum(n > _BY_CHANCE * seen.sum() for n in n_without) > 1:
             return
     message = (
         f"{seen.sum()} of {len(seen)} test rows are exact copies of training rows, target included, so that the test "
@@ -118,8 +122,8 @@ def _of_arrays(arrays: list[Any]) -> Iterator[Hashes]:
     if isinstance(arrays[0], np.ndarray):
         for array in arrays:
             rows = array.reshape(len(array), -1)
-            if rows.dtype == np.float32:
-                rows = np.ascontiguousarray(rows).view(np.uint32)
+            if np.issubdtype(rows.dtype, np.floating):
+                rows = np.ascontiguousarray(rows).view(f"u{rows.dtype.itemsize}")
             weights = np.random.default_rng(0).integers(1, 2**63, rows.shape[1], dtype=np.uint64) | np.uint64(1)
             blocks = [rows[at : at + 1024].astype(np.uint64) @ weights for at in range(0, len(rows), 1024)]
             yield np.concatenate([*blocks, np.zeros(0, np.uint64)])

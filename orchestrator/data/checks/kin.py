@@ -14,6 +14,7 @@ from orchestrator.data.arrays import strings
 from orchestrator.data.checks.finding import Finding
 from orchestrator.data.checks.looked import Integers, Looked, explained, some_rows
 from orchestrator.data.encode import Floats
+from orchestrator.data.plain import plain
 
 _MOST_ROWS = 200_000
 _LEAST_GROUPS, _MOST_IN_GROUP, _GLANCE = 20, 100, 2000
@@ -55,7 +56,7 @@ def _in_time(name: str, values: Floats, looked: Looked) -> Finding | None:
 
 
 def time_correlation(answers: Floats) -> float:
-    """Return how much rows in the order of time go with the row before each, or with the ten around each if that is more.
+    """Return how much rows in the order of time go with the row before, or with the ten around if that is more.
 
     Args:
         answers: See `Looked.answers`.
@@ -122,7 +123,7 @@ def group_skills(codes: Integers, answers: Floats) -> tuple[float, float]:
 def _times(looked: Looked) -> Iterator[tuple[str, Floats]]:
     for table in (looked.table, looked.beside):
         for name in table.column_names:
-            times = as_times(table.column(name))
+            times = as_times(plain(table.column(name)))
             if times is not None and name != looked.target_name:
                 yield name, times
 
@@ -155,7 +156,7 @@ def _groups(looked: Looked) -> Iterator[tuple[str, Integers]]:
         if column.kind == "category" or (column.kind == "number" and _is_whole(values)):
             yield column.name, np.nan_to_num(values, nan=-1.0).astype(np.int64)
     for name in looked.beside.column_names:
-        values = looked.beside.column(name)
+        values = plain(looked.beside.column(name))
         if pa.types.is_integer(values.type):
             yield name, np.asarray(pc.fill_null(values, -1).to_numpy(), dtype=np.int64)
         elif _is_strings(values.type):

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from orchestrator.data.checks.finding import Finding
 from orchestrator.data.checks.looked import Integers, Looked, explained, some_rows
-from orchestrator.data.columns import Column, excluding
+from orchestrator.data.columns import DATE_PARTS, Column, excluding
 from orchestrator.data.encode import Floats
 
 GIVEN_AWAY = 0.92
@@ -98,7 +98,10 @@ def is_copy(values: Floats, target: npt.NDArray[Any], *, is_classification: bool
 
 
 def _measured(looked: Looked, rows: Integers, answers: Floats) -> Iterator[tuple[Column, Floats]]:
-    """Yield columns that may give the target away, as a number or code a row; of text and lists the length."""
+    """Yield columns that may give the target away, as a number or code a row.
+
+    Of text and lists it is the length, of dates the day.
+    """
     scalar = [(column, values[rows]) for column, values in looked.scalar_columns()]
     if len(scalar) > _MOST_COLUMNS:
         matrix = np.stack([values for _, values in scalar], axis=1)
@@ -107,6 +110,8 @@ def _measured(looked: Looked, rows: Integers, answers: Floats) -> Iterator[tuple
         yield column, _as_numbers(column, values)
     for column in looked.columns:
         array = looked.features.arrays.get(column.name)
+        if column.kind == "date":
+            yield column, np.asarray(array[rows, DATE_PARTS.index("elapsed_days")], dtype=np.float64)
         if isinstance(array, pa.LargeStringArray | pa.LargeListArray):
             lengths = pc.utf8_length(array) if column.kind == "text" else pc.list_value_length(array)
             yield column, np.asarray(lengths.cast(pa.float64()).to_numpy(zero_copy_only=False)[rows], dtype=np.float64)
