@@ -136,9 +136,7 @@ def test_check_prints_its_findings_and_a_verdict(folder, make_job, cli):
     outcome = cli("check", make_job())
     assert outcome.code == 0
     finding, splits, verdict = outcome.out.splitlines()
-    assert (
-        splits == "splits: test rows drawn at random, stratified (0.2 of the rows); folds by StratifiedKFold, 5 folds"
-    )
+    assert splits == "splits: test rows drawn at random, stratified (0.2 of the rows); StratifiedKFold, 5 folds"
     assert finding.startswith("warning: constant_column: column 'c'")
     assert verdict.startswith("small: fit to run. classification of 'y', 32 training and 8 test rows, 3 columns")
     assert not (folder / "home").exists()

@@ -124,4 +124,4 @@ def _of_folds(validation: Validation, train: TrainingSet) -> str:
     by = f" by {validation.column!r}" if validation.column is not None else ""
     n = len(train.folds)
     span = [f"{key} {value}" for key, value in (("window", validation.window), ("gap", validation.gap)) if value]
-    return ", ".join([f"folds by {name}{by}", f"{n} fold{'s' if n > 1 else ''}", *span])
+    return ", ".join([f"{name}{by}", f"{n} fold{'s' if n > 1 else ''}", *span])
