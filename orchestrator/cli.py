@@ -150,6 +150,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     board.add_argument("--top", type=_positive, metavar="N", help="only the first N rows")
     board.add_argument("--format", default="table", choices=("table", "json", "csv", "md"), help="table by default")
+    outer = verb(
+        "nested", _nested, "run a job's whole search once for each outer fold: what the search itself is worth"
+    )
+    outer.add_argument("job", metavar="JOB", help="a .py file that defines `job`, or a .yaml file")
+    outer.add_argument("--folds", type=_positive, default=5, metavar="K", help="outer folds; 5 by default")
+    _run_options(outer, debug=False)
     again = verb("replay", _replay, "train one trial of a run again and compare its score with the recorded one")
     again.add_argument("run", metavar="RUN", help="a run directory or its URI, a name in runs/, or `latest`")
     again.add_argument("trial", metavar="TRIAL", help="the trial, as the leaderboard calls it: SEARCH/NUMBER")
@@ -495,6 +501,42 @@ def _retrain(options: argparse.Namespace) -> int:
 
     job = retraining(options.run, options.data, options.set)
     return _run_job(job, Path.cwd(), argparse.Namespace(**{**vars(options), "set": []}))
+
+
+def _nested(options: argparse.Namespace) -> int:
+    from orchestrator.nested import folder_of, nested
+    from orchestrator.progress import shown
+    from orchestrator.results import leaderboard, words
+
+    if options.folds < 2:
+        raise JobError(f"--folds: expected a number from 2 up, found {options.folds}")
+    job, base = _loaded(options)
+    folder = folder_of(job, options.out)
+    with shown() as progress:
+
+        def on_start(path: Path, prepared: Prepared) -> None:
+            _introduce(path, prepared)
+            progress.start()
+
+        found = nested(
+            job,
+            options.folds,
+            folder,
+            executor=options.executor,
+            address=options.address,
+            on_progress=progress.update,
+            on_start=on_start,
+            base=base,
+        )
+    for number, one in enumerate(found.folds):
+        scores = (
+            f"{words.score(found.metric, one.score)}, in its own validation {words.score(found.metric, one.own_score)}"
+        )
+        print(f"outer fold {number}: {one.trial} {leaderboard.params_json(one.params)} {scores}")
+    name, value = leaderboard.plain_score(found.metric, found.score)
+    print(f"{name} of the whole search, on {len(found.folds)} outer folds: {value:.4f} ± {found.score_std:.4f}")
+    print(f"runs: {folder}")
+    return 0
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -45,7 +45,7 @@ Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Test:
-    """Which rows are set aside before anything else looks at the data: give `fraction`, `column` or `path`.
+    """Which rows are set aside before anything else looks at the data: give `fraction`, `column`, `path` or `folds`.
 
     Args:
         fraction: The share of rows drawn by `train_test_split(random_state=seed)`; of groups, or of the latest rows,
@@ -56,6 +56,8 @@ class Test:
             `validation.column` where validation goes by groups.
         time: A column of times: the latest rows are the test rows. It is `validation.column` where validation goes by
             time.
+        folds: So many outer folds, made as `validation` makes its own, of which one is the test rows; see `nested`.
+        fold: Which of them, counted from 0.
         column: A column that says which rows are test rows; it is never a feature.
         value: The value of `column` that marks a test row.
         path: A dataset of its own, with the same columns.
@@ -70,11 +72,17 @@ class Test:
     path: str | None = None
     group: str | None = None
     time: str | None = None
+    folds: Annotated[int, Field(ge=2, strict=True)] | None = None
+    fold: Annotated[int, Field(ge=0, strict=True)] | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("fraction", "column", "path") if getattr(self, name) is not None]
+        given = [name for name in ("fraction", "column", "path", "folds") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected one of fraction, column and path, found {' and '.join(given) or 'none'}")
+            raise ValueError(f"expected one of fraction, column, path and folds, found {' and '.join(given) or 'none'}")
+        if (self.fold is None) != (self.folds is None) or (self.fold or 0) >= (self.folds or 1):
+            raise ValueError(
+                f"folds goes with fold, the number of one of them from 0 up, found {self.folds}, {self.fold}"
+            )
         if self.stratify is not None and self.fraction is None:
             raise ValueError(f"stratify goes with fraction, found it with {given[0]}")
         ways = [name for name in ("stratify", "group", "time") if getattr(self, name) is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -250,6 +251,8 @@ def _read(data: Data, validation: Validation, seed: int) -> _Tables:
             held_out, more = _own_file(test.path, dataset.schema, features, data.target, kin)
             held_out = _Part(missing.nulled(held_out.table, features, data.missing), held_out.rows)
             findings += more
+        elif test.folds is not None:
+            train, held_out = _outer(everywhere, test, validation, target, task, seed, dependence)
         elif test.column is not None:
             train, held_out = _marked(everywhere, test.column, test.value)
         else:
@@ -354,6 +357,33 @@ def _marked(whole: _Part, column: str, value: object) -> tuple[_Part, _Part]:
             f"expected some and not all. Found there: {_some_values(values)}"
         )
     return _rows(whole, np.flatnonzero(~mask)), _rows(whole, np.flatnonzero(mask))
+
+
+def _outer(
+    whole: _Part,
+    test: Test,
+    validation: Validation,
+    target: pa.ChunkedArray,
+    task: Task,
+    seed: int,
+    dependence: Dependence | None,
+) -> tuple[_Part, _Part]:
+    """Return the training and the test rows of one outer fold, which validation's own splitter makes of all rows."""
+    if validation.kind == "predefined":
+        raise JobError("data.test.folds: does not go with validation.kind: predefined, whose folds are what they are")
+    is_random = validation.kind in ("holdout", "repeated")
+    outer = Validation(folds=test.folds) if is_random else dataclasses.replace(validation, folds=test.folds)
+    is_classification = task == "classification"
+    y = (
+        targets.encode_classes(target, targets.class_values(target))
+        if is_classification
+        else targets.encode_numbers(target, "target")
+    )
+    try:
+        fold = split.folds(outer, y, is_classification, seed, dependence)[test.fold or 0]
+    except JobError as error:
+        raise JobError(str(error).replace("validation.folds", "data.test.folds", 1)) from None
+    return _rows(whole, fold.train), _rows(whole, fold.valid)
 
 
 def _rows(whole: _Part, rows: Rows) -> _Part:

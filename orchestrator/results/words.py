@@ -95,6 +95,8 @@ def _of_test(test: Test | None, train: TrainingSet) -> str:
         return "no test rows"
     if test.path is not None:
         return "test rows of their own"
+    if test.folds is not None:
+        return f"test rows are outer fold {test.fold} of {test.folds}"
     if test.column is not None:
         return f"test rows where {test.column!r} is {shown(test.value)}"
     if test.group is not None:
