@@ -118,7 +118,10 @@ WRONG_JOBS = {
     "an unknown schedule": ({"searches__0__schedule": "asnyc"}, ["searches.0.schedule", "'async'", "'asnyc'"]),
     # what does not go together
     "test rows named twice": ({"data__test": {"fraction": 0.2, "column": "a"}}, ["data.test", "fraction and column"]),
-    "test rows not named": ({"data__test": {}}, ["data.test: expected one of fraction, column and path", "none"]),
+    "test rows not named": (
+        {"data__test": {}},
+        ["data.test: expected one of fraction, column, path and folds", "none"],
+    ),
     "stratify without a draw": ({"data__test": {"column": "a", "stratify": True}}, ["data.test: stratify", "fraction"]),
     "folds of a holdout": ({"validation": {"kind": "holdout", "folds": 3}}, ["validation: folds", "holdout"]),
     "a fraction of folds": ({"validation": {"kind": "kfold", "fraction": 0.3}}, ["validation: fraction", "holdout"]),

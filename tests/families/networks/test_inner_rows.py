@@ -1,7 +1,9 @@
 """The rows that early stopping looks at keep groups together and lie after those learnt from, as the folds do."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from builders import columns, write
 
 from orchestrator.data.dependence import Dependence
 from orchestrator.data.encode import Features
@@ -43,3 +45,13 @@ def test_groups_that_are_too_large_are_drawn_from():
     fit, inner = inner_split(training_set("group", np.arange(N) // 2 % 3), ROWS)
     assert len(inner) == n_inner(len(ROWS))
     assert sorted([*fit, *inner]) == ROWS.tolist()
+
+
+def test_networks_run_by_time(folder, cli, make_job):
+    write(folder / "data.parquet", columns(90, at=np.random.default_rng(2).permutation(90) // 3))
+    validation = {"kind": "time", "column": "at", "folds": 3}
+    search = {"family": "mlp", "trials": 2, "space": {"epochs": 2, "width_1": [4, 8], "depth": 1}}
+    done = cli("run", make_job(validation=validation, searches=[search], ensemble={"size": 2}), "--out", "run")
+    assert done.code == 0, done.err
+    states = [row["state"] for row in pq.read_table(folder / "run" / "trials.parquet").to_pylist()]
+    assert states == ["completed"] * 4
