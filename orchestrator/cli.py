@@ -322,6 +322,7 @@ def _splits(prepared: Prepared) -> str:
 def _conclude(result: Result) -> None:
     from orchestrator import rundir
     from orchestrator.results import leaderboard, words
+    from orchestrator.results.threshold import Threshold
 
     metric, where = result.leaderboard.metric, shlex.quote(rundir.called(result.path))
     print(leaderboard.as_table(result.leaderboard.to_arrow(), metric, TOP))
@@ -333,6 +334,10 @@ def _conclude(result: Result) -> None:
     print(f"\nbest: {best.trial} {leaderboard.params_json(best.params)}")
     for line in words.of_board(metric, result.leaderboard, result.sureness.board):
         print(line)
+    manifest = rundir.read_manifest(result.path)
+    if tuned := manifest.get("threshold"):
+        second = manifest["data"]["signature"]["classes"][1]
+        print(f"decision threshold: {Threshold(**tuned).sentence(second, leaderboard.plain_score(metric, 0.0)[0])}")
     failed = [row.error for row in result.leaderboard.rows if row.error]
     if failed:
         print(f"{len(failed)} trial{'s' if len(failed) > 1 else ''} failed, first with {failed[0]}")
@@ -342,7 +347,7 @@ def _conclude(result: Result) -> None:
     if tested:
         name = leaderboard.plain_score(metric, 0.0)[0]
         values = ", ".join(f"{who} {words.score(metric, one.score, one.low, one.high)}" for who, one in tested)
-        n_openings = len(rundir.read_manifest(result.path)["test"]["openings"])
+        n_openings = len(manifest["test"]["openings"])
         times = "once" if n_openings <= 1 else f"{n_openings} times, so that they are not unseen any more"
         print(f"{name} on the sealed test rows, opened {times}: {values}")
         for who, one in tested:

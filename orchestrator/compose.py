@@ -20,11 +20,14 @@ from orchestrator.families.attached import Attachments
 from orchestrator.families.base import Family, Shape, Sized
 from orchestrator.families.code import BUILD, Code
 from orchestrator.families.code import read as read_code
+from orchestrator.families.estimators.family import ESTIMATOR
+from orchestrator.families.estimators.trusted import check_packages
 from orchestrator.job import Job, Search
 from orchestrator.ledger import BatchProposed, Record, SpaceOpened, UnitFailed, UnitFinished, answers_in
 from orchestrator.oof import Kept
 from orchestrator.results import leaderboard, model
 from orchestrator.results.leaderboard import Leaderboard, Row
+from orchestrator.results.threshold import check as check_threshold
 from orchestrator.search.plan import Outcome
 from orchestrator.search.pruning import Pruning, rungs
 from orchestrator.search.state import Generation, SearchSpec, SearchState, allocate
@@ -56,6 +59,7 @@ def prepare(job: Job) -> Prepared:
     job = dataclasses.replace(job, data=jobs.honest_test(job.data, job.validation))
     for number, search in enumerate(job.searches):
         families.find(search.family, f"searches.{number}.family")
+    _check_trusted(job)
     if job.metric is not None:
         model.checked_scorer(job.metric)
     keeps_table = any(comparator.model is not None for comparator in job.comparators)
@@ -71,7 +75,7 @@ def prepare(job: Job) -> Prepared:
         _check_kinds(family, shape.columns, f"searches.{number}.family")
         key = f"searches.{number}.space"
         code, given = _code(search, family, f"searches.{number}")
-        given = attachments.by_path(given or family.default_space(shape), key)
+        given = attachments.by_path(_with_estimator(search, given or family.default_space(shape)), key)
         space = attachments.by_name(family.checked_space(given, shape, key))
         if code is not None:
             codes[code.name] = code.source
@@ -109,6 +113,8 @@ def prepare(job: Job) -> Prepared:
         space = attachments.by_name(family.checked_space(given, shape, key))
         only = {name: values[0] for name, values in dimensions(space).items() if isinstance(values, tuple)}
         comparators.append(dataclasses.replace(comparator, params=only))
+    if job.threshold == "tuned":
+        check_threshold(data.train.metric, shape.n_classes)
     dummy = model.dummy_scores(data.train)
     if not math.isfinite(dummy[0]):
         raise JobError(
@@ -159,6 +165,35 @@ def _code(search: Search, family: Family, key: str) -> tuple[Code | None, Space 
             "restore it from the run's code/, or start a new run"
         )
     return code, space or None
+
+
+def _check_trusted(job: Job) -> None:
+    """Refuse estimators of packages that the job does not trust, before anything is read or imported.
+
+    Raises:
+        JobError: There is one, or a key that names a class where the family takes none.
+    """
+    check_packages(job.trusted_packages)
+    for number, search in enumerate(job.searches):
+        family, key = families.find(search.family), f"searches.{number}.estimator"
+        if not getattr(family, "takes_estimator", False):
+            if search.estimator is not None:
+                raise JobError(f"{key}: {family.name} takes no class; expected family: estimator, or no estimator")
+            continue
+        family.check_trusted(_with_estimator(search, search.space or {}), job.trusted_packages, key)  # type: ignore[attr-defined]
+    for number, comparator in enumerate(job.comparators):
+        if comparator.family is None:
+            continue
+        family, key = families.find(comparator.family, f"comparators.{number}.family"), f"comparators.{number}.params"
+        if getattr(family, "takes_estimator", False):
+            family.check_trusted(comparator.params, job.trusted_packages, f"{key}.{ESTIMATOR}")  # type: ignore[attr-defined]
+
+
+def _with_estimator(search: Search, space: Space) -> Space:
+    """Return a search's space with the class that it names as one more parameter."""
+    if search.estimator is None:
+        return space
+    return {ESTIMATOR: search.estimator, **{name: entry for name, entry in space.items() if name != ESTIMATOR}}
 
 
 def _check_kinds(family: Family, columns: Sequence[Column], key: str) -> None:

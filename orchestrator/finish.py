@@ -106,6 +106,8 @@ class End:
             rundir.write(self.path / rundir.EXPLAINED, explained.to_json())
         if not has_model:
             _write_best(self.path, self.prepared, best, refitted["best"])
+            threshold = refitted["best"].threshold
+            self.manifest.update({"threshold": threshold.to_dict()} if threshold else {})
         if self.prepared.data.test is not None:
             self.manifest["test"]["openings"] = [asdict(opening) for opening in openings]
         if known is None:
@@ -150,6 +152,7 @@ class End:
     def _units(self, best: Row, *, opens: bool) -> dict[str, RefitUnit]:
         job = self.prepared.job
         units = {"best": RefitUnit("refit/best", families.find(best.family), best.params, best.epochs, keep=True)}
+        units["best"] = replace(units["best"], tunes=job.threshold == "tuned")
         if not opens:
             return units
         units["dummy"] = RefitUnit("refit/dummy", model.Dummy(), {}, None, keep=False)
@@ -235,6 +238,7 @@ def _write_best(path: Path, prepared: Prepared, best: Row, refitted: Refitted) -
         "metric": prepared.job.metric,
         "score": best.score,
         "test_score": refitted.test_score,
+        "threshold": refitted.threshold.to_dict() if refitted.threshold else None,
     }
     partial = path / (rundir.BEST + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -254,6 +258,9 @@ def _card(prepared: Prepared, best: Row, refitted: Refitted) -> str:
         tested = (
             f"- {name} on {len(prepared.data.test.target) if prepared.data.test else 0} sealed test rows: {shown:.4f}\n"
         )
+    tuned = ""
+    if refitted.threshold is not None:
+        tuned = f"- decision threshold: {refitted.threshold.sentence(signature.classes[1], name)}\n"
     columns = "".join(f"- `{c.name}` ({c.type})\n" for c in signature.columns)
     return (
         f"# {job.name}: {best.family}\n\n"
@@ -261,7 +268,7 @@ def _card(prepared: Prepared, best: Row, refitted: Refitted) -> str:
         f"{len(prepared.data.train.target)} training rows.\n\n"
         f"- configuration: `{leaderboard.params_json(best.params)}`\n"
         f"- {name} in cross-validation: {value:.4f} ± {best.score_std or 0.0:.4f} (standard deviation over folds; the "
-        f"best of many, so it flatters)\n{tested}"
+        f"best of many, so it flatters)\n{tested}{tuned}"
         f"- data fingerprint: `{prepared.data.fingerprint}`\n\n## Inputs\n\n{columns}\n"
         '## Use\n\n```python\nfrom orchestrator import Model\n\nmodel = Model.load("best")\n'
         "model.predict(table)  # Arrow, pandas or polars\n```\n\n"

@@ -265,6 +265,7 @@ class Search:
         pruner: Who ends trials early; nobody by default.
         build: For the family `keras`, the function that builds its networks: `file.py:function`.
         enqueue: Configurations of the space that are tried first, before the sampler's own proposals.
+        estimator: For the family `estimator`, the import path of a classifier or regressor, such as `sklearn.svm.SVC`.
     """
 
     family: str
@@ -279,6 +280,7 @@ class Search:
     )
     build: Annotated[str | None, BeforeValidator(_function)] = None
     enqueue: tuple[dict[str, Scalar], ...] = ()
+    estimator: str | None = None
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -357,6 +359,8 @@ class Job:
     Args:
         objectives: `score`, and maybe a second one that samplers keep small beside it: `model_size`, the numbers that a
             model holds, or `predict_time`. The best model is the one of the best score in any case.
+        threshold: `tuned` chooses the winner's decision threshold of two classes out of fold; `none` is one half.
+        trusted_packages: Packages beside scikit-learn whose estimators may be imported: lightgbm, xgboost.
         files: Filled in when a run begins: where the files are that its spaces name, by `name@hash`.
     """
 
@@ -372,6 +376,8 @@ class Job:
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 42
     budget: Budget = field(default_factory=Budget)
     resources: Resources = field(default_factory=Resources)
+    threshold: Literal["none", "tuned"] = "none"
+    trusted_packages: Columns = ()
     files: dict[str, str] = field(default_factory=dict)
     schema_version: Literal[1] = 1
 

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 GROUP = "orchestrator.families"
 _NETWORKS = "orchestrator.families.networks"
+_ESTIMATORS = "orchestrator.families.estimators"
 _BUILT_IN = {
     "knn": "orchestrator.families.knn:KNN",
+    "estimator": f"{_ESTIMATORS}.named:Named",
+    "linear": f"{_ESTIMATORS}.ready:linear",
+    "tree": f"{_ESTIMATORS}.ready:tree",
+    "forest": f"{_ESTIMATORS}.ready:forest",
+    "boosting": f"{_ESTIMATORS}.ready:boosting",
     "mlp": f"{_NETWORKS}.mlp:MLP",
     "text": f"{_NETWORKS}.text:Text",
     "sequence": f"{_NETWORKS}.sequence:Sequences",

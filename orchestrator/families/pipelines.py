@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier, is_regressor
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
@@ -16,19 +17,43 @@ from orchestrator.data.texts import FromFeatures
 from orchestrator.families import archives
 from orchestrator.families.graph import neighbours, preparation
 from orchestrator.families.graph.base import Graph, NoConverter, Tensor, TracedFeatures
+from orchestrator.families.trees import check_trees
 
 FILE = "model.skops"
 _AS_GOOD_AS_EQUAL = 1e-9
 
 _METRICS = "sklearn.metrics._dist_metrics."
+_KERNELS = "sklearn.gaussian_process.kernels."
 HARMLESS = frozenset(
-    {"numpy.dtype", "sklearn.neighbors._kd_tree.KDTree"}
+    {
+        "numpy.dtype",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.tree._tree.Tree",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "functools.partial",  # of what is trusted itself
+        "sklearn.utils.validation.check_array",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRegressor",
+    }
     | {"orchestrator.data.clip.OutlierClipper", "orchestrator.data.texts.FromFeatures"}
     | {f"sklearn.model_selection._split.{name}" for name in ("KFold", "StratifiedKFold")}
     | {f"sklearn.feature_selection._univariate_selection.{name}" for name in ("f_classif", "f_regression")}
     | {f"{_METRICS}{name}Distance64" for name in ("Euclidean", "Manhattan", "Chebyshev", "Minkowski")}
+    | {f"{_KERNELS}{name}" for name in ("ConstantKernel", "Product", "RBF")}
 )
-"""What indexes and preparations are made of, beside the types that skops trusts by itself. None runs code when made."""
+"""What models and preparations are made of, beside the types that skops trusts by itself. None runs code that a file
+brings when it is made; what the trees of a file say of themselves is looked at, see `trees`."""
 
 
 class _FittedPipeline(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -51,8 +76,7 @@ class _FittedPipeline(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
 
     def predict_proba(self, X: Features) -> np.ndarray[Any, Any]:
         """Return class probabilities, shape (rows, classes)."""
-        probabilities: np.ndarray[Any, Any] = self.pipeline.predict_proba(self._input(X))
-        return probabilities
+        return probabilities_of(self.pipeline, self._input(X))
 
     def traced(self, graph: Graph, features: TracedFeatures) -> Tensor:
         """Return probabilities, shape (rows, classes), or numbers, shape (rows, 1), as operations of a graph.
@@ -72,6 +96,8 @@ class _FittedPipeline(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
 
     def left_open(self, X: Features) -> np.ndarray[Any, Any]:
         """Tell of which rows scikit-learn leaves the prediction open, since neighbours are equally far; (rows,)."""
+        if not isinstance(self.pipeline[-1], KNeighborsClassifier | KNeighborsRegressor):
+            return np.zeros(len(X), np.bool_)
         is_open: np.ndarray[Any, Any] = neighbours.left_open(
             self.pipeline[-1], self.pipeline[:-1].transform(self._input(X))
         )
@@ -98,7 +124,7 @@ class FittedClassifier(ClassifierMixin, _FittedPipeline):  # type: ignore[misc]
         equal: what scikit-learn says of those rows is asked for.
         """
         matrix = self._input(X)
-        probabilities: np.ndarray[Any, Any] = self.pipeline.predict_proba(matrix)
+        probabilities = probabilities_of(self.pipeline, matrix)
         if not isinstance(self.pipeline[-1], KNeighborsClassifier):
             return self.pipeline.predict(matrix), probabilities
         codes: np.ndarray[Any, Any] = self.classes_[probabilities.argmax(axis=1)]
@@ -113,6 +139,22 @@ class FittedClassifier(ClassifierMixin, _FittedPipeline):  # type: ignore[misc]
 
 class FittedRegressor(RegressorMixin, _FittedPipeline):  # type: ignore[misc]
     """A fitted pipeline that tells numbers."""
+
+
+def probabilities_of(model: Any, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a fitted classifier's probabilities, shape (rows, classes).
+
+    Of one that gives none, such as a support vector machine, its decision function between 0 and 1 (logistic function,
+    softmax): they order rows as the model does, and are not calibrated.
+    """
+    if hasattr(model, "predict_proba"):
+        given: np.ndarray[Any, Any] = np.asarray(model.predict_proba(matrix))
+        return given
+    values = np.asarray(model.decision_function(matrix), np.float64)
+    if values.ndim == 1:
+        second = expit(values)
+        return np.stack([1.0 - second, second], axis=1)
+    return np.asarray(softmax(values, axis=1))
 
 
 def fitted(pipeline: Any, task: Task) -> FittedClassifier | FittedRegressor:
@@ -131,6 +173,7 @@ def load(folder: Path, task: Task) -> FittedClassifier | FittedRegressor:
     is_expected = is_classifier if task == "classification" else is_regressor
     if not isinstance(pipeline, Pipeline) or not is_expected(pipeline):
         raise ValueError(f"{FILE} holds {type(pipeline).__name__}; expected a pipeline for {task}")
+    check_trees(pipeline)
     return fitted(pipeline, task)
 
 

@@ -59,6 +59,11 @@ def export(folder: Path, kind: str, out: str | Path, sample: str | Path | None =
     form, target = formats.FORMATS[kind], _free(out, formats.FORMATS[kind].suffix)
     form.check_packages()
     model = Model.load(folder)
+    if model.threshold is not None and kind != "native":
+        raise JobError(
+            f"--format {kind}: the model's decision threshold is {model.threshold:.4g}, and the format knows one half "
+            "alone; expected native, or a model of a job with threshold: none"
+        )
     rows = checked_rows(encode(_sample(folder, sample), model.signature.columns), model.signature.columns)
     partial = target.with_name(target.name + ".partial")
     _remove(partial)

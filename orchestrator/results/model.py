@@ -29,6 +29,7 @@ from orchestrator.families.scoring import AnsweredClassifier, AnsweredRegressor
 from orchestrator.objects import is_uri
 from orchestrator.results import sealed
 from orchestrator.results.sealed import SIGNATURE_FILE
+from orchestrator.results.threshold import Threshold, labels_at, tuned
 
 CARD_FILE, PROFILE_FILE = "README.md", "profile.json"
 SAMPLE_FILE, SAMPLE_ROWS = "sample.parquet", 200
@@ -152,6 +153,7 @@ class Refitted:
     predict_time_s: float
     test: TestAnswers | None = None
     problem: str | None = None
+    threshold: Threshold | None = None
 
     @property
     def test_score(self) -> float | None:
@@ -163,7 +165,8 @@ class Refitted:
 class RefitUnit:
     """A work unit: fit on all training rows, score the test rows, which (or None) are its only input.
 
-    It takes the family along and not its name, since a worker may not know a family that the user registered.
+    Where it tunes, it chooses the decision threshold as well, see `threshold`. It takes the family along and not its
+    name, since a worker may not know a family that the user registered.
     """
 
     id: str
@@ -171,6 +174,7 @@ class RefitUnit:
     params: Mapping[str, Any]
     epochs: int | None
     keep: bool
+    tunes: bool = False
     answers: tuple[str, ...] = ()
     needs: tuple[WorkUnit, ...] = ()
     cost: float = 0.0
@@ -192,13 +196,16 @@ class RefitUnit:
             started = time.perf_counter()
             model = self.family.fit(dict(self.params), train, self.epochs)
             fitted = time.perf_counter()
-            answers = None if test is None else _answers(train, model, test)
+            threshold = tuned(self.family, self.params, self.epochs, train) if self.tunes else None  # type: ignore[arg-type]
+            chosen = time.perf_counter()
+            answers = None if test is None else _answers(train, model, test, threshold)
             scored = time.perf_counter()
             files = dict(model.files()) if self.keep else {}
-        return UnitOutput(payload=Refitted(files, fitted - started, scored - fitted, answers))
+        refitted = Refitted(files, fitted - started, scored - chosen, answers, threshold=threshold)
+        return UnitOutput(payload=refitted)
 
 
-def _answers(train: TrainingSet, model: Any, test: TestSet) -> TestAnswers:
+def _answers(train: TrainingSet, model: Any, test: TestSet, threshold: Threshold | None) -> TestAnswers:
     if train.task == "regression":
         said = np.asarray(model.predict(test.features))
         return TestAnswers(said, None, *_scored(train.metric, AnsweredRegressor(said), test.target))
@@ -206,6 +213,7 @@ def _answers(train: TrainingSet, model: Any, test: TestSet) -> TestAnswers:
         said, probabilities = model.predict_both(test.features)
     else:
         said, probabilities = np.asarray(model.predict(test.features)), np.asarray(model.predict_proba(test.features))
+    said = said if threshold is None else threshold.labels(probabilities)
     scored = _scored(train.metric, AnsweredClassifier(probabilities, said), test.target)
     return TestAnswers(said, probabilities.astype(np.float32), *scored)
 
@@ -234,6 +242,7 @@ class Model:
         metric: The scorer it was chosen by.
         score: Its cross-validation score.
         test_score: Its score on the sealed test rows, or None.
+        threshold: From which probability of the second of two classes on `predict` says it; None for the likeliest.
     """
 
     signature: Signature
@@ -243,6 +252,7 @@ class Model:
     metric: str
     score: float | None
     test_score: float | None
+    threshold: float | None = None
 
     def predict(self, table: Any) -> np.ndarray[Any, Any]:
         """Return predictions, shape (rows,): the classes as the data names them, or numbers.
@@ -254,7 +264,10 @@ class Model:
         Raises:
             DataError: A column is missing or of another type.
         """
-        return self._named(self._quietly("predict", self._encoded(table)))
+        features = self._encoded(table)
+        if self.threshold is not None:
+            return self.score_rows(features)[0]
+        return self._named(self._quietly("predict", features))
 
     def predict_proba(self, table: Any) -> np.ndarray[Any, Any]:
         """Return class probabilities, shape (rows, classes), in the order of `signature.classes`.
@@ -275,6 +288,9 @@ class Model:
         """
         if self.signature.task == "regression":
             return self._quietly("predict", features), None
+        if self.threshold is not None:
+            probabilities = self._quietly("predict_proba", features)
+            return self._named(labels_at(self.threshold, probabilities[:, 1])), probabilities
         if hasattr(self.fitted, "predict_both"):
             codes, probabilities = self._quietly("predict_both", features)
         else:
@@ -312,12 +328,22 @@ class Model:
             facts = {name: described[name] for name in ("params", "metric", "score", "test_score")}
             fitted = family.load(folder, signature)
             _check_fit(fitted, signature)
-            return cls(signature, family.name, fitted, **facts)
+            return cls(signature, family.name, fitted, **facts, threshold=_threshold_of(described, signature))
         except FileNotFoundError as error:
             raise JobError(f"{folder} holds no model: {Path(str(error.filename)).name} is missing") from None
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else error
             raise DataError(f"{folder} holds no usable model: {what}") from None
+
+
+def _threshold_of(described: Mapping[str, Any], signature: Signature) -> float | None:
+    given = described.get("threshold")
+    if given is None:
+        return None
+    value = float(given["value"])
+    if len(signature.classes) != 2 or not 0.0 <= value <= 1.0:
+        raise ValueError(f"threshold: {value} of {len(signature.classes)} classes; expected 0 to 1 of two")
+    return value
 
 
 def _check_fit(fitted: Fitted, signature: Signature) -> None:

@@ -42,6 +42,7 @@ def verdict(run: Run, sure: Certainty) -> Verdict:
         ("Against the baseline", words.against_dummy(run, sure)),
         ("A simpler model", words.simpler(run, sure)),
         ("Sealed test rows", words.tested(run, sure)),
+        ("Decision threshold", words.threshold(run)),
         ("An ensemble", words.together(run, sure)),
     )
     params = (

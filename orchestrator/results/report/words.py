@@ -9,6 +9,7 @@ from orchestrator.families.scoring import scores_labels
 from orchestrator.results.report.certainty import Certainty, Estimate
 from orchestrator.results.report.parts import number, shortened
 from orchestrator.results.report.run import Run
+from orchestrator.results.threshold import Threshold
 
 OPENED_AGAIN = "so that they are not unseen any more and their scores flatter"
 
@@ -120,6 +121,15 @@ def tested(run: Run, sure: Certainty) -> str:
     without = f" No score of {', '.join(missing)}." if missing else ""
     times = "once" if len(run.openings) == 1 else f"{len(run.openings)} times, {OPENED_AGAIN}"
     return f"{told or 'No model has a score'}, on {n_rows:,} rows opened {times}.{without}"
+
+
+def threshold(run: Run) -> str:
+    """Say from which probability on the model says the second class, where that was tuned."""
+    tuned = run.manifest.get("threshold")
+    if not tuned:
+        return ""
+    told = Threshold(**tuned).sentence(run.class_names[1], run.metric_name)
+    return f"{told}. The leaderboard's scores are those at one half."
 
 
 def together(run: Run, sure: Certainty) -> str:

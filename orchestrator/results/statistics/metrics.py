@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sklearn.metrics import get_scorer
 
 from orchestrator.families.scoring import scores_labels
+from orchestrator.results.statistics.confusion import OF_CONFUSION
 from orchestrator.results.statistics.resampling import Floats
 
 Array = npt.NDArray[Any]
@@ -155,6 +156,10 @@ def score(metric: str, truth: Array, prediction: Array, weights: Array | None = 
         if len(np.unique(truth)) < n_classes:
             return math.nan
         prediction = prediction[:, 1] if n_classes == 2 else prediction
+    elif metric in OF_CONFUSION:
+        n_classes = max(2, int(max(truth.max(), prediction.max())) + 1)
+        times = np.bincount(truth.astype(np.int64) * n_classes + prediction, minlength=n_classes**2)
+        return OF_CONFUSION[metric](times.reshape(n_classes, n_classes).astype(np.float64))
     elif takes_labels(metric, truth):
         truth, prediction, options["sample_weight"] = _pairs(truth, prediction)
     with warnings.catch_warnings():

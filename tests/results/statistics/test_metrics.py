@@ -7,6 +7,7 @@ from sklearn.metrics import get_scorer
 
 from orchestrator.families.scoring import AnsweredClassifier, AnsweredRegressor
 from orchestrator.results.statistics import metrics
+from orchestrator.results.statistics.confusion import OF_CONFUSION
 from orchestrator.results.statistics.evaluation import evaluation_of
 from orchestrator.results.statistics.resampling import cells, counts
 
@@ -14,7 +15,7 @@ N_ROWS = 80
 OF_NUMBERS = [name for name in metrics.MEANS if name.startswith(("neg_mean", "neg_root", "r2"))]
 OF_CLASSES = ["accuracy", "f1_macro", "balanced_accuracy", "matthews_corrcoef", "precision_weighted"]
 OF_PROBABILITIES = ["neg_log_loss", "neg_brier_score", "roc_auc_ovr"]
-OF_TWO = ["roc_auc", "average_precision", "neg_brier_score", "f1"]
+OF_TWO = ["roc_auc", "average_precision", "neg_brier_score", "f1", "balanced_accuracy", "matthews_corrcoef"]
 
 
 def predictions(metric, n_classes, seed=0):
@@ -109,3 +110,15 @@ def test_what_does_not_fit_in_memory_lies_at_the_bottom_and_has_no_interval(monk
     ).assess()
     assert asked == list(found.trials) == [one.name for one in board.candidates[:10]]
     assert found.winner == whole.winner
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("metric", sorted(OF_CONFUSION))
+def test_scores_of_pairs_of_classes_are_scikit_learns_whatever_class_is_lacking(metric):
+    generator = np.random.default_rng(3)
+    for n_classes, n_rows in [(2, 1), (2, 2), (2, 9), (3, 3), (4, 8)] * 20:
+        if metric == "f1" and n_classes > 2:
+            continue
+        truth, predicted = generator.integers(0, n_classes, (2, n_rows))
+        expected = get_scorer(metric)._score_func(truth, predicted, **get_scorer(metric)._kwargs)
+        assert metrics.score(metric, truth, predicted) == pytest.approx(expected, abs=1e-12)
