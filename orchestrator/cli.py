@@ -332,6 +332,8 @@ def _conclude(result: Result) -> None:
     best = result.leaderboard.best
     assert best is not None
     print(f"\nbest: {best.trial} {leaderboard.params_json(best.params)}")
+    if sample := words.of_sample(rundir.read_manifest(result.path)["data"]["rows"]):
+        print(sample)
     for line in words.of_board(metric, result.leaderboard, result.sureness.board):
         print(line)
     manifest = rundir.read_manifest(result.path)

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from orchestrator.clauses import Filters, GivenFilters, alternatives
 from orchestrator.errors import JobError, did_you_mean, shown
 from orchestrator.space import Range, Scalar, Space
 
@@ -93,6 +94,23 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class Sample:
+    """Some rows for a quick look, drawn by the job's seed; they keep their order. Give `rows` or `fraction`.
+
+    Args:
+        rows: How many; all where there are no more.
+        fraction: Which share of them.
+    """
+
+    rows: Count | None = None
+    fraction: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        if (self.rows is None) == (self.fraction is None):
+            raise ValueError(f"expected one of rows and fraction, found {'none' if self.rows is None else 'both'}")
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Data:
     """The dataset and the roles of its columns.
 
@@ -110,6 +128,10 @@ class Data:
         missing: Values of features that are read as null, such as `?` or -999: strings in columns of strings, numbers
             in columns of numbers.
         test: The rows that are set aside; None to set none aside.
+        filters: Which rows of `path` there are for this job: a list of [column, operator, value], all of which must
+            hold; or a list of such lists, one of which must. Operators are ==, !=, <, <=, >, >=, in, not in, is null
+            and is not null; dates are text such as 2024-01-31. Predictions are made for all rows.
+        sample: Some of those rows for a quick look; None for all.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -121,6 +143,10 @@ class Data:
     task: Literal["auto", "classification", "regression"] = "auto"
     missing: Annotated[tuple[str | int | float, ...], BeforeValidator(_one_of_many)] = ()
     test: Test | None = field(default_factory=lambda: Test(fraction=0.2))
+    filters: Annotated[
+        Filters, BeforeValidator(alternatives, json_schema_input_type=GivenFilters | list[GivenFilters])
+    ] = ()
+    sample: Sample | None = None
 
 
 def _span(value: object) -> object:
@@ -496,6 +522,7 @@ def explain(error: ValidationError, origin: str) -> JobError:
 _MODELS: dict[str, type[Any]] = {
     "data": Data,
     "test": Test,
+    "sample": Sample,
     "validation": Validation,
     "checks": Checks,
     "searches": Search,

@@ -255,7 +255,7 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
         "data": {
             "fingerprint": data.fingerprint,
             "schema": data.schema,
-            "rows": {"train": len(data.train.target), "test": n_test},
+            "rows": {"train": len(data.train.target), "test": n_test, "sampled_of": data.sampled_of},
             "signature": data.signature.to_dict(),
             "fold_rows": [list(rows) for rows in shape.fold_rows],
             "key": shape.key,

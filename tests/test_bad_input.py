@@ -282,7 +282,10 @@ BAD_COLUMNS = {
     "a column of nan": ({"c": pa.array([NAN] * 40)}, ["data.features", "'c' is null", 'exclude: ["c"]']),
     "a column of Arrow's type null": ({"c": pa.nulls(N_ROWS)}, ["data.features", "'c'", "null", 'exclude: ["c"]']),
     "a column of no strings": ({"c": pa.array(NOTHING, pa.string())}, ["data.features", "'c' is null", "exclude"]),
-    "a column of times": ({"c": pa.array([0] * 40, pa.timestamp("s"))}, ["'c'", "timestamp", 'data.exclude: ["c"]']),
+    "a column of ids": (
+        {"c": pa.array([b"1"] * 40, pa.binary(1))},
+        ["'c'", "fixed_size_binary", 'data.exclude: ["c"]'],
+    ),
     "a column of lists of strings": ({"c": pa.array([["p"]] * 40)}, ["'c'", "list", "expected", 'exclude: ["c"]']),
     "a column of lists of lists": ({"c": pa.array([[[1]]] * 40)}, ["'c'", "list", "expected", 'exclude: ["c"]']),
     "a column of structs": ({"c": pa.array([{"q": 1}] * 40)}, ["'c'", "struct", "expected", 'data.exclude: ["c"]']),
@@ -331,7 +334,12 @@ def test_a_family_that_finds_no_column_of_its_kinds_is_refused(
     values, kind, place, folder, make_job, refused, monkeypatch
 ):
     write(folder / "data.parquet", {"c": values, "y": columns()["y"]})
-    words = [f"{place}.0.family: knn", "boolean, category, number and vector", f"are {kind} columns", "data.features"]
+    words = [
+        f"{place}.0.family: knn",
+        "boolean, category, date, number and vector",
+        f"are {kind} columns",
+        "data.features",
+    ]
     changes = {"searches": [{"family": "sees_all"}], "comparators": [{"family": "knn"}]} if place != "searches" else {}
     monkeypatch.setitem(families._registered, "sees_all", SeesAll())
     refused(JOB, words, "run", make_job(**changes))
@@ -730,7 +738,7 @@ INITS = {
     "a file that no job can have": (["data.parquet", "--target", "y", "--out", "job.txt"], JOB, ["--out", ".yaml"]),
     "a folder that is not there": (["data.parquet", "--target", "y", "--out", "n/j.yaml"], JOB, ["--out", "written"]),
     "a target of one class": (["one.parquet", "--target", "y"], DATA, ["data.target", "at least two classes"]),
-    "no column to learn from": (["times.parquet", "--target", "y"], DATA, ["DATA", "no column to learn from"]),
+    "no column to learn from": (["ids.parquet", "--target", "y"], DATA, ["DATA", "no column to learn from"]),
 }
 
 
@@ -738,7 +746,7 @@ INITS = {
 def test_init_refuses(arguments, code, words, folder, make_job, refused):
     make_job()
     write(folder / "one.parquet", columns(y=["u"] * N_ROWS))
-    write(folder / "times.parquet", {"t": pa.array(range(N_ROWS), pa.timestamp("s")), "y": columns()["y"]})
+    write(folder / "ids.parquet", {"t": pa.array([b"1"] * N_ROWS, pa.binary(1)), "y": columns()["y"]})
     refused(code, words, "init", *arguments)
 
 

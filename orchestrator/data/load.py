@@ -79,7 +79,7 @@ class LoadedData:
     """A dataset, read, split and encoded.
 
     Of the test rows also the table as it was read, where it is asked for; of the job's sensitive columns, the training
-    rows' own values. `silenced` is what the job does not want to hear of.
+    rows' own values; of a sample, how many rows it was drawn from. `silenced` is what the job does not want to hear of.
     """
 
     train: TrainingSet
@@ -91,14 +91,16 @@ class LoadedData:
     test_table: pa.Table | None = None
     sensitive: pa.Table | None = None
     silenced: tuple[Finding, ...] = ()
+    sampled_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Some rows of a dataset, and their places in it."""
+    """Some rows of those that were read, their places among them, and those in the dataset, by which they are named."""
 
     table: pa.Table
     rows: Rows
+    places: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class _Tables:
     dependence: Dependence | None
     tested: Dependence | None
     beside: tuple[str, ...]
+    sampled_of: int | None = None
 
 
 def load(
@@ -140,7 +143,7 @@ def load(
     data = honest_test(data, validation)
     tables = _read(data, validation, seed)
     checks.refuse_errors(tables.findings)
-    table, rows = tables.train.table, tables.train.rows
+    table, rows = tables.train.table, tables.train.places
     columns = tuple(
         missing.noted(encode.column_of(name, table.column(name), is_text=name in data.text, rows=rows), data.missing)
         for name in tables.features
@@ -166,7 +169,7 @@ def load(
     test = None
     if tables.test is not None:
         held_out = tables.test.table.column(data.target)
-        encoded = encode.encode(tables.test.table, columns, tables.test.rows)
+        encoded = encode.encode(tables.test.table, columns, tables.test.places)
         test = TestSet(encoded, _target(held_out, signature), tables.tested)
         if tables.task == "classification" and (test.target < 0).any():
             unseen = held_out[int(np.argmax(test.target < 0))].as_py()
@@ -214,7 +217,16 @@ def load(
     test_table = tables.test.table if keeps_test_table and tables.test is not None else None
     sensitive = table.select(data.sensitive) if data.sensitive else None
     return LoadedData(
-        train, test, signature, fingerprint, schema, tuple(findings), test_table, sensitive, tuple(silenced)
+        train,
+        test,
+        signature,
+        fingerprint,
+        schema,
+        tuple(findings),
+        test_table,
+        sensitive,
+        tuple(silenced),
+        tables.sampled_of,
     )
 
 
@@ -225,7 +237,7 @@ def _target(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int
 
 
 def _read(data: Data, validation: Validation, seed: int) -> _Tables:
-    dataset = parquet.open_dataset(data.path)
+    dataset = parquet.open_dataset(data.path, filters=data.filters)
     test = data.test
     names = dataset.schema.names
     reserved, closed = _reserved(data, validation, names)
@@ -237,12 +249,18 @@ def _read(data: Data, validation: Validation, seed: int) -> _Tables:
     check_target(data.target, dataset.schema.field(data.target).type)
     more_columns = beside.columns_beside(dataset, data, features)
     wanted = list(dict.fromkeys([*features, data.target, *reserved, *data.sensitive, *more_columns]))
-    table = _with_plain_target(parquet.read(dataset, wanted, data.path), data.target)
+    chosen = parquet.choose(dataset, wanted, data.path, filters=data.filters, sample=data.sample, seed=seed)
+    if data.filters and not chosen.n_rows:
+        raise DataError("data.filters: no row is left; expected filters that some rows of data.path fulfil")
+    table = _with_plain_target(chosen.table, data.target)
     table = missing.nulled(table, features, data.missing)
     target = table.column(data.target)
     task: Task = targets.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
-    everywhere = _Part(table, np.arange(table.num_rows))
+    sampled_of = chosen.n_rows if table.num_rows < chosen.n_rows else None
+    if sampled_of is not None:
+        findings.append(checks.sample_finding(table.num_rows, sampled_of))
+    everywhere = _Part(table, np.arange(table.num_rows), chosen.places)
     dependence = None if any(f.severity == "error" for f in findings) else _dependence(data, validation, table)
     train, held_out = everywhere, None
     if test is not None and not any(f.severity == "error" for f in findings):
@@ -267,7 +285,7 @@ def _read(data: Data, validation: Validation, seed: int) -> _Tables:
         elif dependence.column in held_out.table.column_names:
             values = held_out.table.column(dependence.column)
             tested = dependence_of(dependence.kind, dependence.column, values, "data.test.path")
-    return _Tables(train, held_out, features, task, findings, of_train, tested, more_columns)
+    return _Tables(train, held_out, features, task, findings, of_train, tested, more_columns, sampled_of)
 
 
 def _reserved(data: Data, validation: Validation, names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -344,7 +362,8 @@ def _own_file(path: str, schema: pa.Schema, features: list[str], target: str, ki
     findings = checks.value_findings(target, held_out.column(target), key)
     if held_out.num_rows == 0:
         findings.append(Finding("no_test_rows", "error", f"{key}: {path} has no rows; expected some"))
-    return _Part(held_out, np.arange(held_out.num_rows)), findings
+    places = np.arange(held_out.num_rows)
+    return _Part(held_out, places, places), findings
 
 
 def _marked(whole: _Part, column: str, value: object) -> tuple[_Part, _Part]:
@@ -387,7 +406,7 @@ def _outer(
 
 
 def _rows(whole: _Part, rows: Rows) -> _Part:
-    return _Part(whole.table.take(rows), rows)
+    return _Part(whole.table.take(rows), rows, whole.places[rows])
 
 
 def _drawn(

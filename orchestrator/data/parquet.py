@@ -8,19 +8,28 @@ import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow import fs
 
+from orchestrator.clauses import Filters
+from orchestrator.data import delta
+from orchestrator.data.filters import columns_of, of_partitions
+from orchestrator.data.plain import plain_type, scanned_type
+from orchestrator.data.rows import Rows, drawn
 from orchestrator.errors import DataError, JobError, did_you_mean
+from orchestrator.job import Sample
 from orchestrator.objects import Objects, is_uri, reason
 
 BUNDLED = Path(__file__).parent / "datasets"
 
 
-def open_dataset(path: str, key: str = "data.path") -> ds.Dataset:
+def open_dataset(path: str, key: str = "data.path", filters: Filters = ()) -> ds.Dataset:
     """Open the Parquet dataset that `path` means, its files in the order of their names.
 
     Its schema has the columns of all files, as wide as the widest of them: int64 where some have int32.
@@ -28,19 +37,21 @@ def open_dataset(path: str, key: str = "data.path") -> ds.Dataset:
     Args:
         path: A file, a directory (hive partitions become columns), a glob, a URI, or `dataset:NAME`.
         key: The key of the job that named it, for messages.
+        filters: Files whose partitions they rule out are not even opened.
 
     Raises:
-        JobError: There is nothing at `path`.
+        JobError: There is nothing at `path`, or the filters leave no file of it.
         DataError: What is there is not Parquet, or cannot be read.
     """
     filesystem, source, base = _at_uri(path, key) if is_uri(path) else _local(path, key)
     try:
-        dataset = ds.dataset(
-            source, format="parquet", filesystem=filesystem, partitioning="hive", partition_base_dir=base
-        )
+        if isinstance(source, str) and delta.is_table(filesystem or fs.LocalFileSystem(), source):
+            dataset = delta.open_table(path, filesystem or fs.LocalFileSystem(), source, key)
+        else:
+            dataset = _discovered(filesystem or fs.LocalFileSystem(), source, base)
         if isinstance(dataset, ds.FileSystemDataset) and not dataset.files:
             raise DataError(f"{key}: {path} holds no Parquet file; expected at least one")
-        return _with_all_columns(dataset)
+        return _with_all_columns(dataset, _fragments(dataset, filters))
     except FileNotFoundError:
         raise JobError(f"{key}: {path} does not exist; expected a Parquet file, directory or glob") from None
     except PermissionError:
@@ -49,30 +60,53 @@ def open_dataset(path: str, key: str = "data.path") -> ds.Dataset:
         raise _unreadable(path, key, error) from None
 
 
-def _with_all_columns(dataset: ds.Dataset) -> ds.Dataset:
+def _discovered(filesystem: fs.FileSystem, source: str | list[str], base: str | None) -> ds.Dataset:
+    """Return a dataset by the names of its files alone; its schema has their partitions' columns."""
+    files = [source] if isinstance(source, str) else source
+    if isinstance(source, str) and not filesystem.get_file_info(source).is_file:
+        files = fs.FileSelector(source, recursive=True)
+    options = ds.FileSystemFactoryOptions(partitioning=ds.HivePartitioning.discover(), partition_base_dir=base)
+    factory = ds.FileSystemDatasetFactory(filesystem, files, ds.ParquetFileFormat(), options)
+    return factory.finish(factory.inspect(fragments=0))
+
+
+def _fragments(dataset: ds.Dataset, filters: Filters) -> list[ds.Fragment]:
     fragments = list(dataset.get_fragments())
+    partitions = list(ds.get_partition_keys(fragments[0].partition_expression))
+    needed = of_partitions(filters, dataset.schema, partitions)
+    if needed is None:
+        return fragments
+    kept = list(dataset.get_fragments(filter=needed))
+    if not kept:
+        found = dict.fromkeys(str(ds.get_partition_keys(one.partition_expression)) for one in fragments)
+        some = ", ".join(list(found)[:3]) + (", …" if len(found) > 3 else "")
+        raise JobError(f"data.filters: no file is left of {len(fragments)}; expected values such as {some}")
+    return kept
+
+
+def _with_all_columns(dataset: ds.Dataset, fragments: list[ds.Fragment]) -> ds.Dataset:
     with ThreadPoolExecutor(16) as pool:  # each keeps its schema from here on
         schemas = list(pool.map(lambda fragment: fragment.physical_schema, fragments))
-    types = dict(zip(dataset.schema.names, map(_takeable, dataset.schema.types), strict=True))
-    for schema in schemas:
-        if not schema.equals(schemas[0]):
+    types: dict[str, pa.DataType] = {}
+    for place, schema in enumerate([schemas[0], dataset.schema, *schemas[1:]]):
+        if place < 2 or not schema.equals(schemas[0]):
+            if len(set(schema.names)) < len(schema):
+                raise pa.ArrowInvalid(f"duplicate field names in '{fragments[max(0, place - 1)].path}'")
             for field in schema:
                 known = types.get(field.name, field.type)
                 types[field.name] = _wider(known, field.type) or known
     return ds.FileSystemDataset(fragments, pa.schema(types.items()), dataset.format, dataset.filesystem)
 
 
-def _takeable(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):  # Arrow cannot pick rows of views
-        return pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
-    return kind
-
-
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Return the type that holds the values of both, or None where there is none."""
-    if one == other:
-        return one
-    plain = [t.value_type if pa.types.is_dictionary(t) else _takeable(t) for t in (one, other)]
+    if scanned_type(one) == scanned_type(other):
+        return scanned_type(one)
+    if any(pa.types.is_list_view(t) or pa.types.is_large_list_view(t) for t in (one, other)):
+        return None  # a scan would have to cast, see `scanned_type`
+    if all(pa.types.is_fixed_size_list(t) for t in (one, other)) and one.list_size != other.list_size:
+        return None  # Arrow would make lists of any size of them
+    plain = [t.value_type if pa.types.is_dictionary(t) else t for t in map(plain_type, (one, other))]
     try:
         schemas = [pa.schema([("both", t)]) for t in plain]
         return pa.unify_schemas(schemas, promote_options="permissive").field("both").type
@@ -80,15 +114,54 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Rows of a dataset: all, or those that filters let through, or a sample of either.
+
+    Attributes:
+        table: The rows.
+        places: Where each of them is among those that the filters let through, ascending.
+        n_rows: How many those are.
+    """
+
+    table: pa.Table
+    places: npt.NDArray[np.int64]
+    n_rows: int
+
+
 def read(dataset: ds.Dataset, columns: Sequence[str], path: str, key: str = "data.path") -> pa.Table:
-    """Read `columns` of all rows, in the order of the files and of the rows in them.
+    """Read `columns` of all rows, in the order of the files and of the rows in them, in plain types.
 
     Raises:
         DataError: A file is damaged, lacks a column, or has one of another type than the others have.
     """
-    check_files(dataset, columns, key)
+    return choose(dataset, columns, path, key).table
+
+
+def choose(
+    dataset: ds.Dataset,
+    columns: Sequence[str],
+    path: str,
+    key: str = "data.path",
+    filters: Filters = (),
+    sample: Sample | None = None,
+    seed: int = 0,
+) -> Chosen:
+    """Read `columns` of some rows, in the order of the files and of the rows in them, in plain types.
+
+    Raises:
+        JobError: A filter does not fit the dataset.
+        DataError: A file is damaged, lacks a column, or has one of another type than the others have.
+    """
+    rows = Rows(dataset, filters)
+    check_files(dataset, [*columns, *columns_of(filters)], key)
     try:
-        return dataset.to_table(columns=list(columns)).combine_chunks()
+        if sample is None:
+            table = rows.table(columns).combine_chunks()
+            return Chosen(table, np.arange(table.num_rows), table.num_rows)
+        n_rows = rows.count()
+        places = drawn(n_rows, sample, seed)
+        return Chosen(rows.taken(columns, places).combine_chunks(), places, n_rows)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
         raise _unreadable(path, key, error) from None
 
@@ -188,6 +261,8 @@ def _at_uri(path: str, key: str) -> tuple[fs.FileSystem, str, str]:
 def _local(path: str, key: str) -> tuple[None, str | list[str], str | None]:
     """Return the same of a path on this machine."""
     source = _source(path, key)
+    if not path.startswith("dataset:"):
+        delta.refuse_part(path, key)
     return None, source, _base(path, source)
 
 
@@ -206,5 +281,5 @@ def _unreadable(path: str, key: str, error: BaseException) -> DataError:
         reason = "it does not have the marks of a Parquet file (another format, or cut off)"
     elif "duplicate field names" in text:
         reason = "two of its columns have the same name; expected names that differ"
-    file = re.search(r"(?:from|source) '(.+?)'", text)
+    file = re.search(r"(?:from|source|names in) '(.+?)'", text)
     return DataError(f"{key}: {file[1] if file else path} cannot be read as Parquet: {reason}")

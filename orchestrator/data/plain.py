@@ -58,12 +58,13 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def scanned_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type that a scan should give: the plain one, but for views of lists, whose casts lose rows.
+    """Return the type that a scan should give: the plain one, but for views.
 
-    (Arrow 26 gives arrays that are not valid where a list is null.)
+    (Arrow 26 loses rows where it casts views of lists with nulls, and where it filters as it casts views of strings, it
+    compares their statistics with no kernel to do so.)
     """
-    is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
-    return kind if is_view else plain_type(kind)
+    views = (pa.types.is_string_view, pa.types.is_binary_view, pa.types.is_list_view, pa.types.is_large_list_view)
+    return kind if any(is_it(kind) for is_it in views) else plain_type(kind)
 
 
 def plain_table(table: pa.Table) -> pa.Table:

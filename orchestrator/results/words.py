@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orchestrator.data.load import TrainingSet
 from orchestrator.errors import shown
 from orchestrator.job import Test, Validation
@@ -46,6 +48,13 @@ def of_board(metric: str, board: Leaderboard, statistics: Statistics | None) -> 
         lines.append(f"{many} cannot be told from it{simplest}")
     lines.append(statistics.sentence)
     return lines
+
+
+def of_sample(rows: Mapping[str, int | None]) -> str:
+    """Return that a run looked at a sample alone, or nothing; `rows` is what its manifest says of them."""
+    if (n_all := rows.get("sampled_of")) is None:
+        return ""
+    return f"on a sample: {(rows['train'] or 0) + (rows['test'] or 0):,} of {n_all:,} rows (data.sample)"
 
 
 SIDE = ("run", "best", "score", "to expect", "test rows", "trials", "search_s")

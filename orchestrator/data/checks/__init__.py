@@ -13,6 +13,7 @@ from orchestrator.data.checks.basics import (
     dependence_findings,
     fold_findings,
     random_folds_findings,
+    sample_finding,
     target_findings,
     value_findings,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "heard",
     "random_folds_findings",
     "refuse_errors",
+    "sample_finding",
     "summed_up",
     "target_findings",
     "value_findings",

@@ -147,7 +147,7 @@ def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]
                 f"{excluding(column.name)}"
             )
             findings.append(Finding("all_null_column", "error", message, column.name))
-        elif column.kind in SCALARS and len(plain(values).unique()) == 1:
+        elif (column.kind in SCALARS or column.kind == "date") and len(plain(values).unique()) == 1:
             message = f"column {column.name!r} has one value in all training rows"
             findings.append(Finding("constant_column", "warning", message, column.name))
         elif column.kind == "category" and len(column.categories) > 0.5 * len(values) and len(values) > 20:
@@ -172,3 +172,9 @@ def accuracy_findings(looked: Looked) -> list[Finding]:
         f"the training rows; the most common one is {100 * shares.max():.3g} %. Consider metric: balanced_accuracy"
     )
     return [Finding("accuracy_of_rare_class", "warning", message)]
+
+
+def sample_finding(n_rows: int, n_all: int) -> Finding:
+    """Say that the job looks at a sample."""
+    message = f"data.sample: {n_rows:,} of {n_all:,} rows were drawn, and everything here is said of them alone"
+    return Finding("on_a_sample", "warning", message)

@@ -52,6 +52,7 @@ _ALL = (
         "`data.exclude`",
     ),
     _warning("many_classes", "the target has more than 1,000 classes", "`data.task: regression`"),
+    _warning("on_a_sample", "`data.sample` makes the job look at some of the rows alone", "leave it out"),
     _warning("class_rarer_than_folds", "a class has fewer training rows than there are folds", "fewer folds"),
     _warning(
         "accuracy_of_rare_class",

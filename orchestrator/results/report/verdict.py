@@ -12,6 +12,7 @@ from orchestrator.results.report.parts import Figure, number
 from orchestrator.results.report.run import Run
 from orchestrator.results.report.scale import Scale
 from orchestrator.results.report.svg import Plot
+from orchestrator.results.words import of_sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ def verdict(run: Run, sure: Certainty) -> Verdict:
 
 def _warning(run: Run) -> str:
     found = []
+    if sample := of_sample(run.manifest["data"]["rows"]):
+        found.append(f"{sample[0].upper()}{sample[1:]}.")
     if len(run.openings) > 1:
         found.append(f"The test rows were opened {len(run.openings)} times, {words.OPENED_AGAIN}.")
     if run.manifest["state"] == "time":
