@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -267,7 +267,8 @@ def _read(data: Data, validation: Validation, seed: int) -> _Tables:
         if test.path is not None:
             kin = "" if dependence is None else dependence.column
             held_out, more = _own_file(test.path, dataset.schema, features, data.target, kin)
-            held_out = _Part(missing.nulled(held_out.table, features, data.missing), held_out.rows)
+            nulled = missing.nulled(held_out.table, features, data.missing)
+            held_out = replace(held_out, table=nulled)
             findings += more
         elif test.folds is not None:
             train, held_out = _outer(everywhere, test, validation, target, task, seed, dependence)
