@@ -324,7 +324,6 @@ def test_data_that_fail_a_check_are_refused_with_the_column(others, words, folde
 OTHER_KINDS = {
     "sequences": (pa.array([[1.0, 2.0]] * N_ROWS), "sequence"),
     "images": (pa.array([IMAGE] * N_ROWS), "image"),
-    "text": (pa.array([f"{i} is the number of this row" for i in range(N_ROWS)]), "text"),
 }
 
 
@@ -336,7 +335,7 @@ def test_a_family_that_finds_no_column_of_its_kinds_is_refused(
     write(folder / "data.parquet", {"c": values, "y": columns()["y"]})
     words = [
         f"{place}.0.family: knn",
-        "boolean, category, date, number and vector",
+        "boolean, category, date, number, text and vector",
         f"are {kind} columns",
         "data.features",
     ]
