@@ -110,7 +110,7 @@ def _measured(looked: Looked, rows: Integers, answers: Floats) -> Iterator[tuple
         yield column, _as_numbers(column, values)
     for column in looked.columns:
         array = looked.features.arrays.get(column.name)
-        if column.kind == "date":
+        if column.kind == "date" and array is not None:
             yield column, np.asarray(array[rows, DATE_PARTS.index("elapsed_days")], dtype=np.float64)
         if isinstance(array, pa.LargeStringArray | pa.LargeListArray):
             lengths = pc.utf8_length(array) if column.kind == "text" else pc.list_value_length(array)
