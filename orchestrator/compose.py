@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from orchestrator import families
+from orchestrator import defaults, families
 from orchestrator import job as jobs
 from orchestrator.data.checks import Finding, heard
 from orchestrator.data.columns import Column, Kind, excluding
@@ -67,6 +67,8 @@ def prepare(job: Job) -> Prepared:
         job.data, job.validation, job.metric, job.seed, keeps_test_table=keeps_table, silence=job.checks.silence
     )
     shape = Shape.of(data.train)
+    if not job.searches:
+        job = dataclasses.replace(job, searches=defaults.searches(shape.columns))
     codes: dict[str, str] = {}
     attachments = Attachments(job.files)
     searches = []

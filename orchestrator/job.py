@@ -383,6 +383,7 @@ class Job:
     """Everything that determines a run.
 
     Args:
+        searches: What is searched; where none is named, every family that learns from the features' columns.
         objectives: `score`, and maybe a second one that samplers keep small beside it: `model_size`, the numbers that a
             model holds, or `predict_time`. The best model is the one of the best score in any case.
         threshold: `tuned` chooses the winner's decision threshold of two classes out of fold; `none` is one half.
@@ -392,7 +393,7 @@ class Job:
 
     name: Name
     data: Data
-    searches: Annotated[tuple[Search, ...], Field(min_length=1)]
+    searches: tuple[Search, ...] = ()
     comparators: tuple[Comparator, ...] = ()
     validation: Validation = field(default_factory=Validation)
     checks: Checks = field(default_factory=Checks)
