@@ -105,11 +105,3 @@ def test_values_that_mean_missing_are_nulls_in_training_and_in_predictions(kind,
     answers = [table.select([n for n in table.column_names if n.startswith("pr")]) for table in said]
     assert answers[0].equals(answers[1])
     assert answers[0].equals(answers[2])
-
-
-def test_a_model_with_missing_values_is_exported_with_them(folder, make_job, cli):
-    write(folder / "data.parquet", missing_rows("?", -999.0))
-    job = make_job(data__missing=["?", -999], searches__0__space={"n_neighbors": [3]})
-    assert cli("run", job, "--out", "run").code == 0
-    outcome = cli("export", "run", "--format", "onnx", "--out", "model.onnx", "--sample", "data.parquet")
-    assert outcome.code == 0, outcome.err

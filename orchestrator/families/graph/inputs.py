@@ -70,7 +70,16 @@ def null_of(categories: Sequence[str]) -> str:
 
 
 def encoded(graph: Graph, tensors: Mapping[str, Tensor], columns: Sequence[Column]) -> TracedFeatures:
-    """Return the encoded features of inputs by their columns' names, as `data.encode.encode` does."""
+    """Return the encoded features of inputs by their columns' names, as `data.encode.encode` does.
+
+    Raises:
+        NoConverter: Some texts stand for null.
+    """
+    for column in columns:
+        if column.kind == "text" and column.missing:
+            raise NoConverter(
+                f"no converter for the texts that data.missing lists ({column.name!r}); expected --format native"
+            )
     scalar = [_scalar(graph, tensors[c.name], c) for c in scalars(columns)]
     matrix = graph.joined(scalar, 1) if scalar else None
     return TracedFeatures(columns, matrix, {c.name: tensors[c.name] for c in columns if c.kind not in SCALARS})
