@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,8 +17,8 @@ from orchestrator import defaults, families
 from orchestrator import job as jobs
 from orchestrator.data.checks import Finding, heard
 from orchestrator.data.columns import Column, Kind, excluding
-from orchestrator.data.load import LoadedData, load
-from orchestrator.errors import JobError, shown
+from orchestrator.data.load import LoadedData, TooLarge, load
+from orchestrator.errors import JobError, RunError, shown
 from orchestrator.families.attached import Attachments
 from orchestrator.families.base import Family, Shape, Sized
 from orchestrator.families.code import BUILD, Code
@@ -62,10 +65,7 @@ def prepare(job: Job) -> Prepared:
     _check_trusted(job)
     if job.metric is not None:
         model.checked_scorer(job.metric)
-    keeps_table = any(comparator.model is not None for comparator in job.comparators)
-    data = load(
-        job.data, job.validation, job.metric, job.seed, keeps_test_table=keeps_table, silence=job.checks.silence
-    )
+    data = _loaded(job)
     shape = Shape.of(data.train)
     if not job.searches:
         job = dataclasses.replace(job, searches=defaults.searches(shape.columns))
@@ -137,6 +137,64 @@ def prepare(job: Job) -> Prepared:
         data, train=train, findings=(*data.findings, *told), silenced=(*data.silenced, *silenced)
     )
     return Prepared(resolved, data, shape, dummy)
+
+
+def _loaded(job: Job) -> LoadedData:
+    """Return a job's data: in memory, or where they are too large and all families can, as rows to stream.
+
+    Raises:
+        JobError: They are too large, and something needs them in memory.
+    """
+    keeps_table = any(comparator.model is not None for comparator in job.comparators)
+    most_mb = job.resources.data_mb
+    try:
+        return load(
+            job.data,
+            job.validation,
+            job.metric,
+            job.seed,
+            keeps_test_table=keeps_table,
+            silence=job.checks.silence,
+            most_bytes=most_mb << 20,
+        )
+    except TooLarge as found:
+        too_large = found
+    names = [search.family for search in job.searches] + [one.family or "model" for one in job.comparators]
+    held = sorted({name for name in names if name == "model" or not getattr(families.find(name), "streams", False)})
+    if held:
+        n_rows = too_large.n_rows * (most_mb << 20) // too_large.n_bytes
+        raise JobError(
+            f"resources.data_mb: {too_large} (about {too_large.n_bytes / 2**20:.0f} MB), {most_mb} MB are allowed, and "
+            f"{' and '.join(held)} needs them in memory; expected fewer data.features, at most {n_rows} rows, a larger "
+            "resources.data_mb where machines have several times that, or families that stream rows from a file: mlp"
+        )
+    from orchestrator.data import streamed  # which few runs need
+
+    return streamed.load(job.data, job.validation, job.metric, job.seed, job.checks.silence)
+
+
+@contextmanager
+def rows_in_file(prepared: Prepared, folder: Path) -> Iterator[Prepared]:
+    """Give a job whose data are streamed with its rows written into a folder, which is there meanwhile alone.
+
+    Raises:
+        RunError: They cannot be written.
+    """
+    data = prepared.data
+    if data.streamed is None:
+        yield prepared
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        try:
+            train, test = data.streamed.write(folder)
+        except OSError as error:
+            raise RunError(f"{folder}: the rows cannot be written: {error.strerror or error}") from None
+        sealed = None if data.test is None or test is None else dataclasses.replace(data.test, features=test)
+        data = dataclasses.replace(data, train=dataclasses.replace(data.train, features=train), test=sealed)
+        yield dataclasses.replace(prepared, data=data)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _point(params: Params, space: Space, family: Family, attachments: Attachments, key: str) -> Params:

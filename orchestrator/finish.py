@@ -11,9 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from orchestrator import families, rundir
 from orchestrator.compose import Prepared
 from orchestrator.data.profile import profile_of
+from orchestrator.data.store import SAMPLE_ROWS
 from orchestrator.errors import Interrupted, RunError
 from orchestrator.execution.base import Executor, Handle
 from orchestrator.families.base import Failure
@@ -243,7 +246,12 @@ def _write_best(path: Path, prepared: Prepared, best: Row, refitted: Refitted) -
     partial = path / (rundir.BEST + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     train, signature = prepared.data.train, prepared.data.signature
-    profile, sample = profile_of(train.features, train.columns), model.sample_of(train, signature)
+    described = (
+        train.features.take(np.arange(min(SAMPLE_ROWS, len(train.target))))
+        if prepared.data.streamed
+        else train.features
+    )
+    profile, sample = profile_of(described, train.columns), model.sample_of(train, signature)
     model.save(partial, refitted.files, signature, facts, _card(prepared, best, refitted), profile, sample)
     shutil.rmtree(path / rundir.BEST, ignore_errors=True)
     partial.rename(path / rundir.BEST)

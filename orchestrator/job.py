@@ -366,6 +366,8 @@ class Resources:
         mixed_precision: Whether networks compute in bfloat16 and keep their weights in float32. Results depend on it.
         predictions_mb: How many megabytes of out-of-fold predictions a run keeps, before compression; the bottom of the
             board goes first. 0 keeps none, and then nothing can be said of how sure a score is.
+        data_mb: How many megabytes the encoded rows may take in a process. Of a larger dataset the rows go to a file in
+            the run directory, and families that can (`mlp`) learn from there. Results depend on which of the two it is.
     """
 
     max_concurrent: Count | None = None
@@ -376,6 +378,7 @@ class Resources:
     join_within_s: Seconds = 600.0
     mixed_precision: Annotated[bool, Field(strict=True)] = False
     predictions_mb: Annotated[int, Field(ge=0, strict=True)] = 1024
+    data_mb: Count = 2048
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import rundir
-from orchestrator.compose import Prepared, answers_of, prepare, states_of
+from orchestrator.compose import Prepared, answers_of, prepare, rows_in_file, states_of
 from orchestrator.errors import DataError, JobError, did_you_mean
 from orchestrator.execution.base import Executor
 from orchestrator.families.base import Plan
@@ -72,7 +72,10 @@ def replay(path: str | Path, trial: str, *, executor: ExecutorName = "ray", addr
     Course(states, answers_of(records)).take_up()
     state, recorded = _recorded(states, trial)
     rung = recorded.reports[-1][0] if recorded.state == "pruned" else None
-    with closing(executor_of(executor, address, job.resources)) as runner:
+    with (
+        closing(executor_of(executor, address, job.resources)) as runner,
+        rows_in_file(prepared, path / rundir.ROWS) as prepared,
+    ):
         runner.prewarm(state.spec.family.engine)
         found = _trained(runner, prepared, state.generations[recorded.trial.generation].plan, recorded.trial, rung)
     return Replayed(recorded, found, tuple(rundir.changed_versions(manifest["versions"])))

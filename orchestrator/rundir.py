@@ -24,6 +24,8 @@ from orchestrator.version import __version__
 JOB, MANIFEST, LEDGER, LOG = "job.yaml", "manifest.json", ledger.FOLDER, "log.jsonl"
 BEST, STUDY, CODE, TEST, STATISTICS = "best", "study", "code", "test.parquet", "statistics.json"
 EXPLAINED = "explained.json"
+ROWS = "rows.partial"
+"""The rows of a streamed run, while it lasts."""
 MODEL = "signature.json"
 """The file that makes a folder a model."""
 SCHEMA_VERSION = 1

@@ -213,7 +213,7 @@ def _check_changes(before: Job, after: Job) -> None:
                 f"--set {f.name}: a resumed run keeps it; only budget, resources, trials and a wider space may change. "
                 "Start a new run"
             )
-    for name in ("threads", "mixed_precision"):
+    for name in ("threads", "mixed_precision", "data_mb"):
         if getattr(before.resources, name) != getattr(after.resources, name):
             raise JobError(
                 f"--set resources.{name}: a resumed run keeps it, since results depend on it; start a new run"
@@ -298,7 +298,10 @@ def _run(
     started = time.monotonic()
     session: dict[str, float] = {}
     try:
-        with closing(executor_of(executor_name, address, job.resources)) as executor:
+        with (
+            closing(executor_of(executor_name, address, job.resources)) as executor,
+            compose.rows_in_file(prepared, path / rundir.ROWS) as prepared,
+        ):
             should_stop.install()
             _prewarm(executor, job)
             session["startup_s"] = round(time.monotonic() - started, 6)

@@ -73,6 +73,10 @@ class Features:
         }
         return Features(self.matrix[rows], taken)
 
+    def parts(self) -> Iterator[Features]:
+        """Yield all rows in order, as many at a time as are in memory anyway."""
+        yield self
+
     def flat(self, rows: npt.NDArray[np.int64] | None = None) -> Floats:
         """Return scalar columns, elements of vectors and parts of dates as one matrix; its columns are `columns.flat`.
 

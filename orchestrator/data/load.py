@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from orchestrator.data import beside, checks, draw, encode, missing, parquet, split
 from orchestrator.data import target as targets
 from orchestrator.data.checks import Finding
 from orchestrator.data.columns import SCALARS, check_target
 from orchestrator.data.dependence import Dependence, Rows, dependence_of
+from orchestrator.data.rows import Rows as ChosenRows
 from orchestrator.data.encode import Column, Features, Signature, Task
 from orchestrator.errors import DataError, JobError, did_you_mean, shown
 from orchestrator.job import Data, Test, Validation, honest_test
@@ -74,12 +78,20 @@ class TestSet:
         return self.features.matrix
 
 
+class Streamed(Protocol):
+    """How the rows of a dataset that is too large for memory get into a file."""
+
+    def write(self, folder: Path) -> tuple[Features, Features | None]:
+        """Write training and test rows into a folder, and return them as features that are read from there."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedData:
     """A dataset, read, split and encoded.
 
     Of the test rows also the table as it was read, where it is asked for; of the job's sensitive columns, the training
     rows' own values; of a sample, how many rows it was drawn from. `silenced` is what the job does not want to hear of.
+    Of a dataset that is too large for memory, `streamed` says how its rows are written to a file.
     """
 
     train: TrainingSet
@@ -92,6 +104,21 @@ class LoadedData:
     sensitive: pa.Table | None = None
     silenced: tuple[Finding, ...] = ()
     sampled_of: int | None = None
+    streamed: Streamed | None = None
+
+
+class TooLarge(Exception):
+    """The dataset takes more memory than the job allows.
+
+    Args:
+        n_bytes: What it takes, about.
+        n_rows: How many rows it has.
+        n_columns: How many columns of them are needed.
+    """
+
+    def __init__(self, n_bytes: int, n_rows: int, n_columns: int) -> None:
+        super().__init__(f"{n_rows} rows of {n_columns} columns take {n_bytes} bytes")
+        self.n_bytes, self.n_rows, self.n_columns = n_bytes, n_rows, n_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +151,7 @@ def load(
     *,
     keeps_test_table: bool = False,
     silence: Sequence[str] = (),
+    most_bytes: int | None = None,
 ) -> LoadedData:
     """Read, check, split and encode the job's dataset.
 
@@ -134,14 +162,16 @@ def load(
         seed: The job's seed.
         keeps_test_table: Whether to keep the test rows as they were read.
         silence: Codes of findings that are not told of, or `CODE:COLUMN`.
+        most_bytes: What the rows may take in memory; None for no bound.
 
     Raises:
         JobError: The job does not fit the dataset.
         DataError: The dataset failed a check.
+        TooLarge: The rows take more than `most_bytes`; only their number was read.
     """
     checks.check_silence(silence)
     data = honest_test(data, validation)
-    tables = _read(data, validation, seed)
+    tables = read_tables(data, validation, seed, most_bytes=most_bytes)
     checks.refuse_errors(tables.findings)
     table, rows = tables.train.table, tables.train.places
     columns = tuple(
@@ -153,12 +183,8 @@ def load(
     target = table.column(data.target)
     classes = targets.class_values(target) if tables.task == "classification" else ()
     signature = Signature(columns, data.target, tables.task, classes)
-    features, y = encode.encode(table, columns, rows), _target(target, signature)
-    if tables.task == "classification" and len(classes) < 2:
-        raise DataError(
-            f"data.target: {data.target!r} has one class, {shown(classes[0])}, in the training rows; expected at least "
-            "two. Choose other test rows with data.test"
-        )
+    features, y = encode.encode(table, columns, rows), target_of(target, signature)
+    check_classes(signature)
     marks = table.column(validation.column) if validation.kind == "predefined" else None
     folds = split.folds(validation, y, tables.task == "classification", seed, tables.dependence, marks)
     if tables.dependence is not None and validation.column is None:
@@ -170,13 +196,8 @@ def load(
     if tables.test is not None:
         held_out = tables.test.table.column(data.target)
         encoded = encode.encode(tables.test.table, columns, tables.test.places)
-        test = TestSet(encoded, _target(held_out, signature), tables.tested)
-        if tables.task == "classification" and (test.target < 0).any():
-            unseen = held_out[int(np.argmax(test.target < 0))].as_py()
-            raise DataError(
-                f"data.test: class {shown(unseen)} of {data.target!r} occurs in test rows alone; expected the classes "
-                "of the training rows. Choose other test rows, or remove or merge the class"
-            )
+        test = TestSet(encoded, target_of(held_out, signature), tables.tested)
+        check_seen(signature, test.target, held_out)
     looked = checks.Looked(
         data.target,
         tables.task,
@@ -230,13 +251,57 @@ def load(
     )
 
 
-def _target(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int64] | encode.Floats:
+def check_classes(signature: Signature) -> None:
+    """Refuse training rows of one class.
+
+    Raises:
+        DataError: They are.
+    """
+    if signature.task == "classification" and len(signature.classes) < 2:
+        raise DataError(
+            f"data.target: {signature.target!r} has one class, {shown(signature.classes[0])}, in the training rows; "
+            "expected at least two. Choose other test rows with data.test"
+        )
+
+
+def check_seen(signature: Signature, codes: npt.NDArray[Any], values: pa.ChunkedArray) -> None:
+    """Refuse test rows of a class that the training rows lack.
+
+    Raises:
+        DataError: There are some.
+    """
+    if signature.task == "classification" and (codes < 0).any():
+        unseen = values[int(np.argmax(codes < 0))].as_py()
+        raise DataError(
+            f"data.test: class {shown(unseen)} of {signature.target!r} occurs in test rows alone; expected the classes "
+            "of the training rows. Choose other test rows, or remove or merge the class"
+        )
+
+
+def target_of(values: pa.ChunkedArray, signature: Signature) -> npt.NDArray[np.int64] | encode.Floats:
+    """Return a target as class codes, or as numbers."""
     if signature.task == "classification":
         return targets.encode_classes(values, signature.classes)
     return targets.encode_numbers(values, signature.target)
 
 
-def _read(data: Data, validation: Validation, seed: int) -> _Tables:
+def read_tables(
+    data: Data, validation: Validation, seed: int, *, most_bytes: int | None = None, of_target: bool = False
+) -> _Tables:
+    """Read the dataset and tell its training rows from its test rows.
+
+    Args:
+        data: Where it is and what its columns are for.
+        validation: How the training rows are folded.
+        seed: The job's seed.
+        most_bytes: As for `load`.
+        of_target: Whether to leave the features out.
+
+    Raises:
+        JobError: The job does not fit the dataset.
+        DataError: The dataset cannot be read.
+        TooLarge: As for `load`.
+    """
     dataset = parquet.open_dataset(data.path, filters=data.filters)
     test = data.test
     names = dataset.schema.names
@@ -247,13 +312,16 @@ def _read(data: Data, validation: Validation, seed: int) -> _Tables:
     _check_text(data.text, features, dataset.schema)
     _check_sensitive(data, dataset.schema)
     check_target(data.target, dataset.schema.field(data.target).type)
-    more_columns = beside.columns_beside(dataset, data, features)
-    wanted = list(dict.fromkeys([*features, data.target, *reserved, *data.sensitive, *more_columns]))
+    more_columns = () if of_target else beside.columns_beside(dataset, data, features)
+    read = [] if of_target else features
+    wanted = list(dict.fromkeys([*read, data.target, *reserved, *data.sensitive, *more_columns]))
+    if most_bytes is not None:
+        _check_size(dataset, data, wanted, most_bytes)
     chosen = parquet.choose(dataset, wanted, data.path, filters=data.filters, sample=data.sample, seed=seed)
     if data.filters and not chosen.n_rows:
         raise DataError("data.filters: no row is left; expected filters that some rows of data.path fulfil")
     table = _with_plain_target(chosen.table, data.target)
-    table = missing.nulled(table, features, data.missing)
+    table = missing.nulled(table, read, data.missing)
     target = table.column(data.target)
     task: Task = targets.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
@@ -322,6 +390,18 @@ def _dependence(data: Data, validation: Validation, table: pa.Table) -> Dependen
         key, name = f"data.test.{by}", test.group or test.time
     assert name is not None
     return dependence_of("time" if by == "time" else "group", name, table.column(name), key)
+
+
+def _check_size(dataset: ds.Dataset, data: Data, wanted: Sequence[str], most_bytes: int) -> None:
+    """Refuse rows that take more memory than is allowed; those that filters leave are counted where it matters."""
+    n_rows, size = int(dataset.count_rows()), parquet.bytes_in_memory(dataset, wanted)
+    if size <= most_bytes:
+        return
+    n_left = ChosenRows(dataset, data.filters).count()
+    if data.sample is not None:
+        n_left = min(n_left, data.sample.rows or math.ceil((data.sample.fraction or 1.0) * n_left))
+    if size * n_left // n_rows > most_bytes:
+        raise TooLarge(size * n_left // n_rows, n_left, len(wanted))
 
 
 def _check_text(text: Sequence[str], features: Sequence[str], schema: pa.Schema) -> None:

@@ -19,6 +19,7 @@ from pyarrow import fs
 
 from orchestrator.clauses import Filters
 from orchestrator.data import delta
+from orchestrator.data.columns import DATE_PARTS, SCALARS, is_usable, kind_of
 from orchestrator.data.filters import columns_of, of_partitions
 from orchestrator.data.plain import plain_type, scanned_type
 from orchestrator.data.rows import Rows, drawn
@@ -164,6 +165,27 @@ def choose(
         return Chosen(rows.taken(columns, places).combine_chunks(), places, n_rows)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
         raise _unreadable(path, key, error) from None
+
+
+def bytes_in_memory(dataset: ds.Dataset, columns: Sequence[str]) -> int:
+    """Return what `columns` of all rows take in memory once encoded, about, by what the files say of themselves.
+
+    A scalar takes 8 bytes, and a part of a date; of other columns it is what they take in the files, uncompressed.
+    """
+    numbers = {name: _numbers(dataset.schema.field(name).type) for name in columns}
+    n_bytes = 8 * sum(numbers.values()) * int(dataset.count_rows())
+    others = {name for name, n in numbers.items() if not n}
+    if others:
+        for fragment in dataset.get_fragments():
+            groups = (fragment.metadata.row_group(i) for i in range(fragment.metadata.num_row_groups))
+            chunks = (group.column(i) for group in groups for i in range(group.num_columns))
+            n_bytes += sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in others)
+    return n_bytes
+
+
+def _numbers(kind: pa.DataType) -> int:
+    read_as = kind_of("", kind) if is_usable(kind) else None
+    return 1 if read_as in SCALARS else len(DATE_PARTS) if read_as == "date" else 0
 
 
 def check_files(dataset: ds.Dataset, columns: Sequence[str], key: str) -> None:

@@ -207,15 +207,20 @@ class RefitUnit:
 
 def _answers(train: TrainingSet, model: Any, test: TestSet, threshold: Threshold | None) -> TestAnswers:
     if train.task == "regression":
-        said = np.asarray(model.predict(test.features))
+        said = np.concatenate([np.asarray(model.predict(part)) for part in test.features.parts()])
         return TestAnswers(said, None, *_scored(train.metric, AnsweredRegressor(said), test.target))
-    if hasattr(model, "predict_both"):
-        said, probabilities = model.predict_both(test.features)
-    else:
-        said, probabilities = np.asarray(model.predict(test.features)), np.asarray(model.predict_proba(test.features))
+    parts = [_both(model, part) for part in test.features.parts()]
+    said, probabilities = (np.concatenate(one) for one in zip(*parts, strict=True))
     said = said if threshold is None else threshold.labels(probabilities)
     scored = _scored(train.metric, AnsweredClassifier(probabilities, said), test.target)
     return TestAnswers(said, probabilities.astype(np.float32), *scored)
+
+
+def _both(model: Any, rows: Features) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    if hasattr(model, "predict_both"):
+        said, probabilities = model.predict_both(rows)
+        return said, probabilities
+    return np.asarray(model.predict(rows)), np.asarray(model.predict_proba(rows))
 
 
 def _scored(metric: str, model: Any, truth: np.ndarray[Any, Any]) -> tuple[float | None, str | None]:

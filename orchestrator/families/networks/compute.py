@@ -15,6 +15,7 @@ from orchestrator.families.base import Answer, Failure, OutOfFold, UnitOutput, n
 from orchestrator.families.networks.plan import TrainUnit, block_of, inner_split, standardised
 from orchestrator.families.networks.program import program_of
 from orchestrator.families.networks.records import Array, Block, BlockKey, Progressed
+from orchestrator.families.networks.stream import Stream, is_streamed
 from orchestrator.families.networks.structure import Member, Structure
 from orchestrator.families.networks.training import Trainer
 from orchestrator.families.scoring import AnsweredClassifier, AnsweredRegressor, said_by, score_of
@@ -34,7 +35,8 @@ def train_unit(
     structure = on_this_device(family, unit.structure, unit.members[0])
     blocks = _all_blocks(unit, family, data, blocks)
     program = program_of(structure, lambda: family.program(structure, data))
-    trainer = Trainer(program, blocks, family.block_key, unit.n_fit, data.metric, data.seed, notify)
+    stream = Stream(data, blocks, family.block_key) if is_streamed(data) else None
+    trainer = Trainer(program, blocks, family.block_key, unit.n_fit, data.metric, data.seed, notify, stream)
     started = time.perf_counter()
     reached = trainer.train(unit.members, [states.get(m.name) for m in unit.members], unit.until)
     trained = time.perf_counter()

@@ -68,6 +68,7 @@ class NetworkFamily(ABC):
         most_fused: How many members train as one program at most.
         initializing: Parameters that the first weights depend on, beside those of the graph.
         prepares: Whether the preparation is worth a work unit of its own, whose payload all who train on a fold share.
+        streams: Whether it learns from rows in a file too.
     """
 
     name: ClassVar[str]
@@ -80,6 +81,7 @@ class NetworkFamily(ABC):
     most_fused: ClassVar[int] = MOST_FUSED
     initializing: ClassVar[tuple[str, ...]] = ()
     prepares: ClassVar[bool] = True
+    streams: ClassVar[bool] = False
     conditions: ClassVar[Conditions] = SGD
     default_sampler: ClassVar[str] = "tpe"
     default_batch_size: ClassVar[int] = 64

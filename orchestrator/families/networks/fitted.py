@@ -25,6 +25,7 @@ from orchestrator.families.networks.compute import on_this_device
 from orchestrator.families.networks.plan import standardised
 from orchestrator.families.networks.program import program_of
 from orchestrator.families.networks.records import Array, Block
+from orchestrator.families.networks.stream import Stream, is_streamed, streamed_block
 from orchestrator.families.networks.structure import Signature, member
 from orchestrator.families.networks.training import Trainer
 from orchestrator.space import Params, dimensions
@@ -139,23 +140,32 @@ def fit_all(family: NetworkFamily, params: Params, data: TrainingSet, epochs: in
     shape = Shape.of(data)
     one = member(family.name, params, -1)
     structure = on_this_device(family, family.structure_of(params, shape, dimensions(params)), one)
-    rows = np.arange(len(data.target))
-    preparation = family.prepare(params, data, rows)
-    target, center, scale = standardised(data, rows)
-    nothing = np.arange(0)
-    inputs = preparation.transform(data.features)
-    block = Block(inputs, target, rows, nothing, nothing, center, scale, preparation.initial())
+    block, preparation = _all_rows(family, params, data)
     blocks = {family.block_key(one): block}
     program = program_of(structure, lambda: family.program(structure, data))
-    trainer = Trainer(program, blocks, family.block_key, len(rows), data.metric, data.seed)
+    stream = Stream(data, blocks, family.block_key) if is_streamed(data) else None
+    trainer = Trainer(program, blocks, family.block_key, len(data.target), data.metric, data.seed, stream=stream)
     (reached,) = trainer.train([one], [None], epochs)
     if reached.failure is not None:
         raise RunError(f"the network {reached.failure.code} when it was trained on all rows: {reached.failure.message}")
     plain = trainer.program.plain(params, reached.now.flat, reached.now.state)
-    model = finished(plain, structure.signature, center, scale)
+    model = finished(plain, structure.signature, block.center, block.scale)
     names = tuple(i.name for i in structure.signature.inputs)
     kind = NetworkRegressor if data.task == "regression" else NetworkClassifier
     return kind(model, preparation, params, names)
+
+
+def _all_rows(family: NetworkFamily, params: Params, data: TrainingSet) -> tuple[Block, Preparation]:
+    """Return all rows as one fold whose rows are all trained on, and how they were prepared."""
+    if is_streamed(data):
+        block = streamed_block(family, params, data, -1)
+        assert block.preparation is not None
+        return block, block.preparation
+    rows, nothing = np.arange(len(data.target)), np.arange(0)
+    preparation = family.prepare(params, data, rows)
+    target, center, scale = standardised(data, rows)
+    inputs = preparation.transform(data.features)
+    return Block(inputs, target, rows, nothing, nothing, center, scale, preparation.initial()), preparation
 
 
 def finished(model: keras.Model, signature: Signature, center: float, scale: float) -> keras.Model:

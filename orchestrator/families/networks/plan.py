@@ -16,6 +16,7 @@ from orchestrator.data.load import TrainingSet
 from orchestrator.families.base import Engine, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
 from orchestrator.families.networks.records import Block, Progressed
+from orchestrator.families.networks.stream import is_streamed, streamed_block
 from orchestrator.families.networks.structure import Member, Structure, balanced, member
 from orchestrator.space import Params, Space, dimensions
 
@@ -75,6 +76,8 @@ def _dependent(dependence: Dependence, rows: np.ndarray[Any, Any], seed: int) ->
 
 def block_of(family: NetworkFamily, params: Params, data: TrainingSet, fold: int) -> Block:
     """Prepare one fold."""
+    if is_streamed(data):
+        return streamed_block(family, params, data, fold)
     rows = data.folds[fold]
     fit, inner = inner_split(data, rows.train)
     prepared = family.prepare(params, data, rows.train)
@@ -235,7 +238,8 @@ class NetworkPlan:
             return self._family.most_in_turn(params, self._shape)
         weights = self._family.n_weights({**params, **structure.pads}, self._shape)
         row = self._family.row_floats({**params, **structure.pads}, self._shape)
-        member_bytes = 4 * (8 * weights + int(params["batch_size"]) * row)
+        said = max(valid for _, valid in self._shape.fold_rows) * max(1, self._shape.n_classes)
+        member_bytes = 4 * (8 * weights + int(params["batch_size"]) * row + said)
         return max(2, min(self._family.most_fused, POPULATION_BYTES // member_bytes))
 
     def _unit(self, structure: Structure, members: tuple[Member, ...], until: int | None) -> TrainUnit:

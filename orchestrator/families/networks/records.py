@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from orchestrator.families.base import Failure
+
+if TYPE_CHECKING:
+    from orchestrator.families.networks.family import Preparation
 
 Array = np.ndarray[Any, Any]
 BlockKey = tuple[tuple[tuple[str, Any], ...], int]
@@ -19,6 +22,8 @@ BlockKey = tuple[tuple[tuple[str, Any], ...], int]
 class Block:
     """One fold, prepared: the inputs of all rows, and which of them are for what.
 
+    Where the rows are in a file, the block holds those to look at (`inner`) alone, and how the others are prepared.
+
     Attributes:
         inputs: Arrays by name, rows along axis 0.
         target: Class codes (int32) or standardised numbers (float32), shape (rows,).
@@ -28,6 +33,7 @@ class Block:
         center: What a standardised target is short of, by `scale`.
         scale: What one unit of a standardised target is.
         initial: Weights that are not drawn at random, by their variables' paths; nan where they are all the same.
+        preparation: What makes inputs of rows in a file.
     """
 
     inputs: Mapping[str, Array]
@@ -38,6 +44,7 @@ class Block:
     center: float = 0.0
     scale: float = 1.0
     initial: Mapping[str, Array] = field(default_factory=dict)
+    preparation: Preparation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,20 +57,21 @@ def learning_rates(params: Params, steps: Floats, n_steps: int) -> Floats:
     return np.asarray(rate * np.where(steps < warm, risen, 0.5 * (1 + np.cos(np.pi * progress))))
 
 
-def coefficients(members: Sequence[Params], first_step: int, steps_per_epoch: int) -> Coefficients:
-    """Return the coefficients of one epoch.
+def coefficients(members: Sequence[Params], first_step: int, n_steps: int, steps_per_epoch: int) -> Coefficients:
+    """Return the coefficients of some steps of an epoch.
 
     Args:
         members: The members' configurations.
         first_step: How many steps have gone before.
+        n_steps: How many steps.
         steps_per_epoch: Steps of this epoch, and of every other one.
     """
-    rows = [_of_member(params, first_step, steps_per_epoch) for params in members]
+    rows = [_of_member(params, first_step, n_steps, steps_per_epoch) for params in members]
     return Coefficients(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _of_member(params: Params, first_step: int, steps_per_epoch: int) -> tuple[Floats, ...]:
-    steps = np.arange(first_step, first_step + steps_per_epoch, dtype=np.float64)
+def _of_member(params: Params, first_step: int, n_steps: int, steps_per_epoch: int) -> tuple[Floats, ...]:
+    steps = np.arange(first_step, first_step + n_steps, dtype=np.float64)
     rate = learning_rates(params, steps, steps_per_epoch * int(params["epochs"]))
     one, nothing = np.ones_like(rate), np.zeros_like(rate)
     decay = rate * float(params.get("weight_decay", 0.0))

@@ -21,6 +21,7 @@ from orchestrator.families.networks.plan import n_inner
 from orchestrator.families.networks.program import EVALUATED_ROWS, Program
 from orchestrator.families.networks.records import Array, Best, Block, BlockKey, Progressed, Weights
 from orchestrator.families.networks.schedule import coefficients
+from orchestrator.families.networks.stream import Stream, Stretch
 from orchestrator.families.networks.structure import Member, seed_of
 from orchestrator.families.scoring import score_of
 
@@ -39,6 +40,7 @@ class Trainer:
         metric: A scikit-learn scorer's name.
         seed: The job's seed.
         notify: Told how far the training is.
+        stream: Where the rows come from if the blocks do not hold them.
     """
 
     program: Program
@@ -48,6 +50,7 @@ class Trainer:
     metric: str
     seed: int
     notify: Callable[[str], None] = lambda text: None
+    stream: Stream | None = None
     _offsets: dict[BlockKey, int] = field(init=False)
     _inputs: dict[str, Any] = field(init=False)
     _target: Any = field(init=False)
@@ -118,13 +121,23 @@ class Trainer:
         return tf.nest.map_structure(tf.convert_to_tensor, (flat, first, second, state))
 
     def _epoch(self, stack: Any, members: Sequence[Member], epoch: int) -> tuple[Any, Array]:
+        n_steps, stretches = self.stream.epoch(members, epoch) if self.stream else self._held(members, epoch)
+        hyper, step = self._hyper(members), epoch * n_steps
+        total = np.zeros(len(members), np.float32)
+        for one in stretches:
+            n_here = one.rows.shape[1]
+            rule = coefficients([m.params for m in members], step, n_here, n_steps).stacked()
+            key = np.array([self.seed % 2**31, step], np.int32)
+            stack, loss = self.program.train_epoch(stack, hyper, rule, one.rows, one.inputs, one.target, key)
+            total, step = total + loss.numpy() * n_here, step + n_here
+        return stack, total / n_steps
+
+    def _held(self, members: Sequence[Member], epoch: int) -> tuple[int, list[Stretch]]:
+        """Return an epoch over rows in memory: how many steps, and all of them at once."""
         batch = min(int(members[0].params["batch_size"]), self.n_fit)
         n_steps = self.n_fit // batch
         rows = np.stack([self._order(m, epoch, n_steps * batch) for m in members]).reshape(-1, n_steps, batch)
-        rule = coefficients([m.params for m in members], epoch * n_steps, n_steps).stacked()
-        key = np.array([self.seed % 2**31, epoch * n_steps], np.int32)
-        stack, loss = self.program.train_epoch(stack, self._hyper(members), rule, rows, self._inputs, self._target, key)
-        return stack, loss.numpy()
+        return n_steps, [Stretch(self._inputs, self._target, rows)]
 
     def _order(self, member: Member, epoch: int, n_rows: int) -> Array:
         generator = np.random.default_rng([*seed_of(self.seed, member), epoch + 1])
@@ -134,14 +147,16 @@ class Trainer:
 
     def _hyper(self, members: Sequence[Member]) -> Any:
         signature = self.program.structure.signature
-        each = [losses.hyper_of(m.params, signature, self._counts(self._block(m))) for m in members]
+        each = [losses.hyper_of(m.params, signature, self._counts(m)) for m in members]
         return {name: np.stack([one[name] for one in each]) for name in each[0]}
 
     def _block(self, member: Member) -> Block:
         return self.blocks[self.key_of(member)]
 
-    def _counts(self, block: Block) -> Array:
-        signature = self.program.structure.signature
+    def _counts(self, member: Member) -> Array:
+        if self.stream is not None:
+            return self.stream.counts[member.fold]
+        block, signature = self._block(member), self.program.structure.signature
         if signature.goal == "regression":
             return np.zeros(1)
         return np.bincount(block.target[block.fit], minlength=max(2, signature.n_outputs))
@@ -219,7 +234,7 @@ class Trainer:
     def _of(self, members: Sequence[Member], weights: Sequence[Weights]) -> list[Array]:
         flat = np.stack([w.flat for w in weights])
         state = [np.stack(parts) for parts in zip(*(w.state for w in weights), strict=True)]
-        found = self._answers(members, flat, state, "scored")
+        found = self._streamed(members, flat, state) if self.stream else self._answers(members, flat, state, "scored")
         blocks = [self._block(m) for m in members]
         return [a * b.scale + b.center if a.ndim == 1 else a for a, b in zip(found, blocks, strict=True)]
 
@@ -232,6 +247,17 @@ class Trainer:
         logits = self.program.evaluate(flat, state, rows.astype(np.int32), self._inputs).numpy()
         signature = self.program.structure.signature
         return [losses.probabilities(signature, one[: len(r)]) for one, r in zip(logits, wanted, strict=True)]
+
+    def _streamed(self, members: Sequence[Member], flat: Any, state: Any) -> list[Array]:
+        """Return what members say of their scored rows, which are in a file."""
+        assert self.stream is not None
+        signature, said = self.program.structure.signature, [[] for _ in members]  # type: ignore[var-annotated]
+        for one in self.stream.scored(members, EVALUATED_ROWS):
+            logits = self.program.evaluate(flat, state, one.rows, one.inputs).numpy()
+            for parts, answers, n in zip(said, logits, one.n_wanted, strict=True):
+                if n:
+                    parts.append(losses.probabilities(signature, answers[:n]))
+        return [np.concatenate(parts) for parts in said]
 
 
 def _joined(parts: Sequence[Array]) -> Any:
