@@ -380,8 +380,11 @@ def _out_of_fold(prepared: Prepared, path: Path, states: Sequence[SearchState]) 
         return compose.kept_of(compose.board_of(job, results, prepared.dummy, prepared.shape), states)
 
     files = OutOfFoldFiles(path, job.resources.predictions_mb << 20, board)
-    fold = oof.scored_by([one.valid for one in train.folds], len(train.target))
-    files.write_rows(fold, train.target, _blocks(train, fold[0] >= 0))
+    n_rows = len(train.target)
+    if prepared.data.streamed is not None:  # rows that are scored come first, and millions of others after them
+        n_rows = 1 + max(int(one.valid[-1]) for one in train.folds)
+    fold = oof.scored_by([one.valid for one in train.folds], n_rows)
+    files.write_rows(fold, train.target[:n_rows], _blocks(train, fold[0] >= 0))
     if prepared.data.sensitive is not None:
         rundir.write(path / oof.FOLDER / oof.SENSITIVE, oof.as_parquet(prepared.data.sensitive))
     return files

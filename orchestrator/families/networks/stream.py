@@ -57,7 +57,7 @@ def rows_of(data: TrainingSet, fold: int) -> tuple[Array, Array]:
     Rows are in a random order, so that the first of a fold are a sample of it.
     """
     if fold == _ALL_ROWS:
-        return np.arange(len(data.target)), np.arange(0)
+        return np.arange(len(data.target), dtype=np.int32), np.arange(0)
     train = data.folds[fold].train
     n_inner = min(MOST_INNER, -(-len(train) // 10))
     return train[n_inner:], train[:n_inner]
@@ -109,7 +109,10 @@ class Stream:
     def _counted(self, rows: Array) -> Array:
         if self._data.task == "regression":
             return np.zeros(1)
-        return np.bincount(self._data.target[rows], minlength=int(self._data.target.max()) + 1)
+        target, n_classes = self._data.target, int(self._data.target.max()) + 1
+        parts = (rows[start : start + self._step] for start in range(0, len(rows), self._step))
+        counts: Array = sum(np.bincount(target[part], minlength=n_classes) for part in parts)
+        return counts
 
     def epoch(self, members: Sequence[Member], epoch: int) -> tuple[int, Iterator[Stretch]]:
         """Return how many steps an epoch has, and its stretches."""
