@@ -12,7 +12,7 @@ import numpy.typing as npt
 from orchestrator.data.encode import Features, Floats
 from orchestrator.errors import RunError
 
-STRETCH_BYTES = 32 << 20
+STRETCH_BYTES = 16 << 20
 """What the rows of a stretch take as float64. A constant, so that results never follow from a machine's memory."""
 FEWEST_ROWS, MOST_ROWS = 1 << 12, 1 << 17
 BUCKET_BYTES, MOST_BUCKETS = 32 << 20, 256
