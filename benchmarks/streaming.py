@@ -69,8 +69,8 @@ def write_dataset(source: Path, target: str, out: Path, n_rows: int, *, is_sorte
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=GROUP_ROWS)
 
 
-def job_of(path: Path, target: str, epochs: int, data_mb: int, n_rows: int) -> dict[str, Any]:
-    """Return the job: four networks of two layers, scored on a holdout of at most 100,000 rows."""
+def job_of(path: Path, target: str, epochs: int, data_mb: int, n_rows: int, trials: int = 4) -> dict[str, Any]:
+    """Return the job: networks of two layers, scored on a holdout of at most 100,000 rows."""
     share = min(0.1, 100_000 / n_rows)
     space = {
         "depth": 2,
@@ -85,7 +85,7 @@ def job_of(path: Path, target: str, epochs: int, data_mb: int, n_rows: int) -> d
         "name": "streaming",
         "data": {"path": str(path), "target": target, "test": {"fraction": share}},
         "validation": {"kind": "holdout", "fraction": share},
-        "searches": [{"family": "mlp", "sampler": "random", "trials": 4, "space": space}],
+        "searches": [{"family": "mlp", "sampler": "random", "trials": trials, "space": space}],
         "resources": {"data_mb": data_mb},
     }
 
@@ -106,6 +106,7 @@ def run(name: str, folder: Path, job: dict[str, Any], n_rows: int) -> dict[str, 
             except psutil.Error:
                 continue
         time.sleep(0.25)
+    (folder / f"{name}.memory.json").write_text(json.dumps(samples), encoding="utf-8")
     if process.returncode:
         raise SystemExit(f"{name}: the run ended with {process.returncode}")
     wall_s = time.monotonic() - started
@@ -206,7 +207,7 @@ def _large(folder: Path, options: argparse.Namespace) -> list[str]:
     write_dataset(options.data, options.target, folder / "large.parquet", options.rows)
     size = (folder / "large.parquet").stat().st_size / 1e6
     print(f"{options.rows:,} rows written in {time.monotonic() - started:.0f} s, {size:.0f} MB")
-    job = job_of(folder / "large.parquet", options.target, 1, STREAMED_MB, options.rows)
+    job = job_of(folder / "large.parquet", options.target, 1, STREAMED_MB, options.rows, trials=2)
     found = run("large", folder, job, options.rows)
     shown("streamed, sorted", found)
     peak = max(one["peak"] for one in found["memory"].values())

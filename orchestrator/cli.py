@@ -306,6 +306,11 @@ def _introduce(path: Path, prepared: Prepared) -> None:
     )
     if train.dependence is not None:
         _say(_splits(prepared))
+    if prepared.data.streamed is not None:
+        _say(
+            f"the rows are more than resources.data_mb: {train.features.nbytes / 1e6:.0f} MB of them go to a file in "
+            "the run directory while the run lasts, and networks learn from there"
+        )
     for text in summed_up(prepared.data.findings):
         _say(f"warning: {text}")
     if prepared.data.silenced:
@@ -368,9 +373,11 @@ def _conclude(result: Result) -> None:
 def _plan(options: argparse.Namespace) -> int:
     from orchestrator import compose, runs
     from orchestrator import job as jobs
+    from orchestrator.needs import needs_of
 
     job, folder = _loaded(options)
     prepared = compose.prepare(jobs.located(job, folder))
+    needs = needs_of(prepared)
     total_s, total_trials = 0.0, 0
     for one in runs.plan(prepared):
         scope = " (first batch; later ones follow from its results)" if one.first_batch else ""
@@ -380,11 +387,11 @@ def _plan(options: argparse.Namespace) -> int:
         total_trials += one.n_trials
     print(_splits(prepared))
     train = prepared.data.train
-    shared = train.features.nbytes + train.target.nbytes
-    fold = max(len(f.train) for f in train.folds) * prepared.shape.width * 8
+    in_file = f", and {needs.on_disk / 1e6:.0f} MB of disk for rows in a file" if needs.on_disk else ""
     print(
         f"in all: {total_trials} trials of {len(train.folds)} folds each; about {_seconds(total_s)} of one core; "
-        f"memory: {shared / 1e6:.1f} MB shared a node, about {(300e6 + 4 * fold) / 1e6:.0f} MB a worker"
+        f"memory: {needs.shared / 1e6:.1f} MB shared a node, about {needs.worker / 1e6:.0f} MB a worker and "
+        f"{needs.driver / 1e6:.0f} MB in the driver{in_file}"
     )
     return 0
 

@@ -174,17 +174,24 @@ class Prepared:
     values: Any
     fit_time_s: float
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its rows have."""
+        return self.train.nbytes + self.queries.nbytes
+
 
 _recent: OrderedDict[tuple[str, Plane], Prepared] = OrderedDict()
-_RECENT = 2
+_RECENT, _RECENT_BYTES = 2, 512 << 20
 
 
 def _prepared(plane: Plane, data: TrainingSet) -> Prepared:
     """Return the plane fitted, from this process's memory where it is one of the last that were used."""
     key = (data.key, plane)
-    prepared = _recent.pop(key, None) or prepared_plane(plane, data)
-    while len(_recent) >= _RECENT:
-        _recent.popitem(last=False)
+    prepared = _recent.pop(key, None)
+    if prepared is None:
+        while len(_recent) >= _RECENT or sum(one.nbytes for one in _recent.values()) > _RECENT_BYTES:
+            _recent.popitem(last=False)  # before there is another one beside them
+        prepared = prepared_plane(plane, data)
     _recent[key] = prepared
     return prepared
 

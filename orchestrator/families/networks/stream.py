@@ -110,8 +110,9 @@ class Stream:
         if self._data.task == "regression":
             return np.zeros(1)
         target, n_classes = self._data.target, int(self._data.target.max()) + 1
-        parts = (rows[start : start + self._step] for start in range(0, len(rows), self._step))
-        counts: Array = sum(np.bincount(target[part], minlength=n_classes) for part in parts)
+        counts = np.zeros(n_classes, np.int64)
+        for start in range(0, len(rows), self._step):
+            counts += np.bincount(target[rows[start : start + self._step]], minlength=n_classes)
         return counts
 
     def epoch(self, members: Sequence[Member], epoch: int) -> tuple[int, Iterator[Stretch]]:
