@@ -128,6 +128,7 @@ def prepare(job: Job) -> Prepared:
         searches=tuple(searches),
         comparators=tuple(comparators),
         metric=data.train.metric,
+        validation=data.validation or job.validation,
         files=attachments.paths,
     )
     unused = _unused_columns([families.find(search.family) for search in searches], shape.columns)

@@ -91,7 +91,8 @@ class LoadedData:
 
     Of the test rows also the table as it was read, where it is asked for; of the job's sensitive columns, the training
     rows' own values; of a sample, how many rows it was drawn from. `silenced` is what the job does not want to hear of.
-    Of a dataset that is too large for memory, `streamed` says how its rows are written to a file.
+    Of a dataset that is too large for memory, `streamed` says how its rows are written to a file, and `validation` how
+    they are folded.
     """
 
     train: TrainingSet
@@ -105,6 +106,7 @@ class LoadedData:
     silenced: tuple[Finding, ...] = ()
     sampled_of: int | None = None
     streamed: Streamed | None = None
+    validation: Validation | None = None
 
 
 class TooLarge(Exception):

@@ -109,7 +109,8 @@ def load(
         held_out = tables.test.table.column(data.target)
         y_test, n_test = target_of(held_out, bare), tables.test.table.num_rows
         check_seen(bare, y_test, held_out)
-    folds = split.folds(_bounded(validation, len(y)), y, tables.task == "classification", seed)
+    validation = _bounded(validation, len(y))
+    folds = split.folds(validation, y, tables.task == "classification", seed)
     order = _order(folds, len(y), seed)
     place = np.empty(len(y) + n_test, np.int32)
     place[tables.train.rows[order]] = np.arange(len(y), dtype=np.int32)
@@ -140,7 +141,17 @@ def load(
     train = TrainingSet(f"{key}-{metric}-{seed}", features, y, folds, columns, bare.task, metric, seed)
     test = None if y_test is None else TestSet(StoredFeatures("", n_test, len(columns), dtype), y_test)
     schema = {c.name: c.type for c in columns} | {data.target: str(dataset.schema.field(data.target).type)}
-    return LoadedData(train, test, signature, fingerprint, schema, tuple(findings), silenced=tuple(silenced), streamed=rows)
+    return LoadedData(
+        train,
+        test,
+        signature,
+        fingerprint,
+        schema,
+        tuple(findings),
+        silenced=tuple(silenced),
+        streamed=rows,
+        validation=validation,
+    )
 
 
 def _check(data: Data, validation: Validation) -> None:
@@ -150,12 +161,12 @@ def _check(data: Data, validation: Validation) -> None:
         value = getattr(data, one.name)
         default = one.default_factory() if one.default_factory is not MISSING else one.default
         if one.name not in _STREAMED_KEYS and value != default:
-            raise JobError(f"data.{one.name}: found {shown(value)}, which streamed runs do not have{instead}")
+            raise JobError(f"data.{one.name}: found {shown(value)}, which streamed runs lack{instead}")
     for key in ("path", "group", "time"):
         if getattr(data.test, key, None) is not None:
             raise JobError(f"data.test.{key}: streamed runs draw test rows one by one; give fraction or column")
     if validation.kind not in _VALIDATIONS:
-        raise JobError(f"validation.kind: {validation.kind}, which streamed runs do not have{instead}")
+        raise JobError(f"validation.kind: {validation.kind}, which streamed runs lack{instead}")
 
 
 def _bounded(validation: Validation, n_rows: int) -> Validation:

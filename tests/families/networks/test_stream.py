@@ -116,6 +116,7 @@ def test_a_streamed_run_scores_as_one_in_memory_does(run, path, tmp_path):
     other = orchestrator.run(held, tmp_path / "held", executor="inline")
     best = run.leaderboard.best
     assert best.score > 0.8
+    assert "kind: holdout" in (run.path / "job.yaml").read_text()
     assert abs(best.score - other.leaderboard.best.score) < 0.02
     assert abs(run.test_scores["best"] - other.test_scores["best"]) < 0.02
 
