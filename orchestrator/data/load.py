@@ -90,6 +90,7 @@ class LoadedData:
     """A dataset, read, split and encoded.
 
     Of the test rows also the table as it was read, where it is asked for; of the job's sensitive columns, the training
+    Of the test rows also the table as it was read, where it is asked for; of the job's sensitive columns, the training
     rows' own values; of a sample, how many rows it was drawn from. `silenced` is what the job does not want to hear of.
     Of a dataset that is too large for memory, `streamed` says how its rows are written to a file, and `validation` how
     they are folded.

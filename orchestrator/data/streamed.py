@@ -77,9 +77,7 @@ class StreamedRows:
         return stored[TRAIN_FILE], stored[TEST_FILE] if self.n_test else None
 
 
-def load(
-    data: Data, validation: Validation, metric: str | None, seed: int, silence: Sequence[str] = ()
-) -> LoadedData:
+def load(data: Data, validation: Validation, metric: str | None, seed: int, silence: Sequence[str] = ()) -> LoadedData:
     """Read what planning needs of a dataset, and leave its rows where they are.
 
     Raises:
