@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.data import store, streamed
+from orchestrator.data import draw, store, streamed
 from orchestrator.data.load import TooLarge, load
 from orchestrator.data.store import ShuffledFile, StoredFeatures
 from orchestrator.errors import DataError, JobError, RunError
@@ -159,3 +159,14 @@ def test_rows_come_to_their_places_whatever_the_buckets(tmp_path, monkeypatch):
 def test_a_file_that_is_on_another_machine_is_told(tmp_path):
     with pytest.raises(RunError, match="expected --out on a file system that all nodes share"):
         StoredFeatures(str(tmp_path / "not there"), 100, 3, "float64").take(np.arange(3))
+
+
+def test_a_draw_of_many_rows_is_that_of_scikit_learn(monkeypatch):
+    strata = np.repeat([0, 1, 4], [700, 290, 11])
+    for fraction, seed in ((0.2, 0), (0.013, 1), (0.5, 2)):
+        expected = draw.draw(len(strata), fraction, seed, strata)
+        with monkeypatch.context() as patch:
+            patch.setattr(draw, "MOST_IN_LISTS", 100)
+            found = draw.draw(len(strata), fraction, seed, strata)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
