@@ -12,7 +12,8 @@ row group holds one class.
 * `large`: the rows of a dataset that does not fit, streamed. The resident memory of every process is sampled four times
   a second: its peak, and its highest in the first and in the last third of the training, which tell whether it is flat.
 
-Each run is a process of its own with an inline executor: a driver, and a worker that has loaded TensorFlow.
+Each run is a process of its own with an inline executor: a driver, and a worker that has loaded TensorFlow. Where the
+machine is busy, the CPU seconds of the workers say more than the speeds: rows are prepared by a thread beside training.
 """
 
 from __future__ import annotations
@@ -98,11 +99,12 @@ def run(name: str, folder: Path, job: dict[str, Any], n_rows: int) -> dict[str, 
     command = [sys.executable, "-m", "orchestrator", "run", str(job_file), "--executor", "inline", "--out", str(out)]
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    samples: dict[int, list[tuple[float, float]]] = {}
+    samples: dict[int, list[tuple[float, float, float]]] = {}
     while process.poll() is None:
         for one in _tree(process.pid):
             try:
-                samples.setdefault(one.pid, []).append((time.monotonic() - started, one.memory_info().rss / 2**20))
+                now, cpu = time.monotonic() - started, one.cpu_times()
+                samples.setdefault(one.pid, []).append((now, one.memory_info().rss / 2**20, cpu.user + cpu.system))
             except psutil.Error:
                 continue
         time.sleep(0.25)
@@ -133,13 +135,18 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _memory(series: list[tuple[float, float]]) -> dict[str, float]:
-    """Return peaks in MiB: of all, and of the first and the last third of the middle 80 % of the time."""
+def _memory(series: list[tuple[float, float, float]]) -> dict[str, float]:
+    """Return peaks in MiB, of all and of the first and last third of the middle 80 % of the time; and CPU seconds."""
     first, last = series[0][0], series[-1][0]
-    at = np.array([(moment - first) / max(1e-9, last - first) for moment, _ in series])
-    size = np.array([mib for _, mib in series])
+    at = np.array([(moment - first) / max(1e-9, last - first) for moment, _, _ in series])
+    size = np.array([mib for _, mib, _ in series])
     early, late = (at > 0.1) & (at < 0.37), (at > 0.63) & (at < 0.9)
-    return {"peak": size.max(), "first_third": size[early].max(initial=0), "last_third": size[late].max(initial=0)}
+    return {
+        "peak": size.max(),
+        "first_third": size[early].max(initial=0),
+        "last_third": size[late].max(initial=0),
+        "cpu_s": series[-1][2],
+    }
 
 
 def shown(name: str, found: dict[str, Any]) -> None:
@@ -153,7 +160,7 @@ def shown(name: str, found: dict[str, Any]) -> None:
     for (_, one), role in zip(sorted(found["memory"].items()), ("driver", "worker", "other", "other"), strict=False):
         print(
             f"  {role}: peak {one['peak']:.0f} MiB; first third {one['first_third']:.0f}, last third "
-            f"{one['last_third']:.0f}"
+            f"{one['last_third']:.0f}; {one['cpu_s']:.0f} CPU seconds"
         )
 
 
