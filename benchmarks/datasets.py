@@ -41,12 +41,31 @@ TARGETS = {
     "wine_quality": "quality",
     "ucr_GunPoint": "label",
 }
-PMLB = (
-    "pmlb_cls_car pmlb_cls_churn pmlb_cls_credit_g pmlb_cls_iris pmlb_cls_letter pmlb_cls_magic pmlb_cls_mushroom "
-    "pmlb_cls_optdigits pmlb_cls_pendigits pmlb_cls_phoneme pmlb_cls_satimage pmlb_cls_segmentation pmlb_cls_sonar "
-    "pmlb_cls_spambase pmlb_cls_vowel pmlb_cls_waveform_40 pmlb_cls_wdbc pmlb_cls_yeast pmlb_reg_197_cpu_act "
-    "pmlb_reg_529_pollen pmlb_reg_537_houses pmlb_reg_560_bodyfat pmlb_reg_564_fried"
-).split()
+PMLB = [
+    "cls_car",
+    "cls_churn",
+    "cls_credit_g",
+    "cls_iris",
+    "cls_letter",
+    "cls_magic",
+    "cls_mushroom",
+    "cls_optdigits",
+    "cls_pendigits",
+    "cls_phoneme",
+    "cls_satimage",
+    "cls_segmentation",
+    "cls_sonar",
+    "cls_spambase",
+    "cls_vowel",
+    "cls_waveform_40",
+    "cls_wdbc",
+    "cls_yeast",
+    "reg_197_cpu_act",
+    "reg_529_pollen",
+    "reg_537_houses",
+    "reg_560_bodyfat",
+    "reg_564_fried",
+]
 THEIRS = "HistGradientBoosting"
 
 
@@ -78,7 +97,9 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("ORCHESTRATOR_TEST_DATA"), help="the datasets")
-    parser.add_argument("--only", default=",".join([*TARGETS, *PMLB]), help="which, separated by commas")
+    parser.add_argument(
+        "--only", default=",".join([*TARGETS, *(f"pmlb_{name}" for name in PMLB)]), help="which, separated by commas"
+    )
     parser.add_argument("--rows", type=int, default=4000, help="see above")
     parser.add_argument("--executor", default="inline", choices=("inline", "ray"))
     arguments = parser.parse_args()

@@ -20,8 +20,8 @@ from orchestrator.data import target as targets
 from orchestrator.data.checks import Finding
 from orchestrator.data.columns import SCALARS, check_target
 from orchestrator.data.dependence import Dependence, Rows, dependence_of
-from orchestrator.data.rows import Rows as ChosenRows
 from orchestrator.data.encode import Column, Features, Signature, Task
+from orchestrator.data.rows import Rows as ChosenRows
 from orchestrator.errors import DataError, JobError, did_you_mean, shown
 from orchestrator.job import Data, Test, Validation, honest_test
 
