@@ -111,6 +111,27 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class ColumnRole:
+    """How one feature is read and prepared, whatever it looks like. A string stands for `kind` alone.
+
+    Args:
+        kind: What it is read as: numbers in strings as `number`, codes such as postcodes as `category`.
+        missing: As of a preparation, for this column alone: `indicator` or `median`.
+        outliers: Likewise: `none` or `clip`.
+        categories: Likewise: `one_hot` or `target`.
+    """
+
+    kind: Literal["number", "category", "text", "date"] | None = None
+    missing: Literal["indicator", "median"] | None = None
+    outliers: Literal["none", "clip"] | None = None
+    categories: Literal["one_hot", "target"] | None = None
+
+
+def _role(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Data:
     """The dataset and the roles of its columns.
 
@@ -132,6 +153,7 @@ class Data:
             hold; or a list of such lists, one of which must. Operators are ==, !=, <, <=, >, >=, in, not in, is null
             and is not null; dates are text such as 2024-01-31. Predictions are made for all rows.
         sample: Some of those rows for a quick look; None for all.
+        columns: How single features are read and prepared, by name, where their looks mislead.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -147,6 +169,9 @@ class Data:
         Filters, BeforeValidator(alternatives, json_schema_input_type=GivenFilters | list[GivenFilters])
     ] = ()
     sample: Sample | None = None
+    columns: dict[str, Annotated[ColumnRole, BeforeValidator(_role, json_schema_input_type=ColumnRole | str)]] = field(
+        default_factory=dict
+    )
 
 
 def _span(value: object) -> object:
@@ -525,6 +550,7 @@ def explain(error: ValidationError, origin: str) -> JobError:
 
 _MODELS: dict[str, type[Any]] = {
     "data": Data,
+    "columns": ColumnRole,
     "test": Test,
     "sample": Sample,
     "validation": Validation,

@@ -287,7 +287,7 @@ def test_schema_accepts_the_shipped_jobs_and_refuses_an_unknown_key(cli):
 def test_schema_knows_the_keys_of_a_job(cli):
     schema = json.loads(cli("schema").out)
     assert schema["properties"].keys() == jobs.to_dict(read_job(SHIPPED[0])[0]).keys()
-    assert schema["required"] == ["name", "data", "searches"]
+    assert schema["required"] == ["name", "data"]
     assert schema["additionalProperties"] is False
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -28,7 +28,8 @@ class Column:
 
     `shape` is that of one row: () for scalars, text and sequences, (size,) for vectors, (parts,) for dates, (height,
     width, channels) for images; (channels,) for sequences whose steps have several. `longest` is how many steps the
-    longest sequence has. `missing` are values that are read as null.
+    longest sequence has. `missing` are values that are read as null. `is_cast` says that the job chose the kind, to
+    which values are cast, and `prepared` what of its preparation it chose.
     """
 
     name: str
@@ -39,6 +40,18 @@ class Column:
     shape: tuple[int, ...] = ()
     longest: int = 0
     missing: tuple[str | float, ...] = field(default=(), repr=False)  # what it does to values is in their fingerprint
+    is_cast: bool = field(default=False, repr=False)  # likewise
+    prepared: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Column:
+        """Build from what `dataclasses.asdict` returned, maybe by way of JSON.
+
+        Raises:
+            TypeError: Keys are missing or unknown.
+        """
+        lists = {name: tuple(values.get(name, ())) for name in ("categories", "shape", "missing")}
+        return cls(**{**values, **lists, "prepared": tuple(map(tuple, values.get("prepared", ())))})
 
     @property
     def holds_bytes(self) -> bool:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data import arrays, dates, missing
+from orchestrator.data import arrays, dates, missing, roles
 from orchestrator.data.columns import (
     SCALARS,
     Column,
@@ -108,22 +108,23 @@ class Signature:
         Raises:
             TypeError: Keys are missing or unknown.
         """
-        columns = tuple(
-            Column(**{**c, **{name: tuple(c.get(name, ())) for name in ("categories", "shape", "missing")}})
-            for c in values["columns"]
-        )
+        columns = tuple(Column.from_dict(column) for column in values["columns"])
         return cls(**{**values, "columns": columns, "classes": tuple(values["classes"])})
 
 
 def column_of(
-    name: str, values: pa.ChunkedArray, *, is_text: bool = False, rows: npt.NDArray[np.int64] | None = None
+    name: str,
+    values: pa.ChunkedArray,
+    *,
+    is_text: bool | None = None,
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> Column:
     """Describe a feature from its training values.
 
     Args:
         name: The column.
         values: Its values in the training rows.
-        is_text: Whether strings are text, whatever they look like.
+        is_text: Whether strings are text; None to see by their looks.
         rows: What the rows are called in messages; their places by default.
 
     Raises:
@@ -134,7 +135,7 @@ def column_of(
     if kind == "category":
         words = arrays.strings(values)
         has_nulls = words.null_count > 0  # a dictionary may have a null among its values
-        if is_text or arrays.reads_as_text(words):
+        if arrays.reads_as_text(words) if is_text is None else is_text:
             return Column(name, str(values.type), "text", (), has_nulls)
         return Column(name, str(values.type), kind, tuple(sorted(words.unique().drop_null().to_pylist())), has_nulls)
     column = Column(name, str(values.type), kind, (), has_nulls)
@@ -176,6 +177,8 @@ def problem_of(schema: pa.Schema, column: Column) -> str | None:
     kind = kind_of(column.name, found) if is_usable(found) else None
     if kind is not None and kind in (column.kind, _READ_AS.get(column.kind)):
         return None
+    if column.is_cast and roles.can_be_read(kind, column):
+        return None
     return f"column {column.name!r} is of type {found}; the model was trained on {column.type}"
 
 
@@ -183,7 +186,8 @@ def _values(table: pa.Table, column: Column) -> pa.ChunkedArray:
     problem = problem_of(table.schema, column)
     if problem is not None:
         raise DataError(problem)
-    return missing.without(plain(table.column(column.name)), column.missing)
+    values = missing.without(plain(table.column(column.name)), column.missing)
+    return roles.read_as(values, column.kind, column.name) if column.is_cast else values
 
 
 def _scalar(values: pa.ChunkedArray, column: Column) -> Floats:

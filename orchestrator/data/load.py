@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from orchestrator.data import beside, checks, draw, encode, missing, parquet, split
+from orchestrator.data import beside, checks, draw, encode, missing, parquet, roles, split
 from orchestrator.data import target as targets
 from orchestrator.data.checks import Finding
 from orchestrator.data.columns import SCALARS, check_target
@@ -89,7 +89,6 @@ class Streamed(Protocol):
 class LoadedData:
     """A dataset, read, split and encoded.
 
-    Of the test rows also the table as it was read, where it is asked for; of the job's sensitive columns, the training
     Of the test rows also the table as it was read, where it is asked for; of the job's sensitive columns, the training
     rows' own values; of a sample, how many rows it was drawn from. `silenced` is what the job does not want to hear of.
     Of a dataset that is too large for memory, `streamed` says how its rows are written to a file, and `validation` how
@@ -178,7 +177,12 @@ def load(
     checks.refuse_errors(tables.findings)
     table, rows = tables.train.table, tables.train.places
     columns = tuple(
-        missing.noted(encode.column_of(name, table.column(name), is_text=name in data.text, rows=rows), data.missing)
+        roles.noted(
+            missing.noted(
+                encode.column_of(name, table.column(name), is_text=_is_text(data, name), rows=rows), data.missing
+            ),
+            data.columns.get(name),
+        )
         for name in tables.features
     )
     findings = [*tables.findings, *checks.column_findings(columns, table)]
@@ -313,6 +317,7 @@ def read_tables(
     for name in features:
         encode.kind_of(name, dataset.schema.field(name).type)
     _check_text(data.text, features, dataset.schema)
+    roles.check(data.columns, features, dataset.schema)
     _check_sensitive(data, dataset.schema)
     check_target(data.target, dataset.schema.field(data.target).type)
     more_columns = () if of_target else beside.columns_beside(dataset, data, features)
@@ -324,7 +329,7 @@ def read_tables(
     if data.filters and not chosen.n_rows:
         raise DataError("data.filters: no row is left; expected filters that some rows of data.path fulfil")
     table = _with_plain_target(chosen.table, data.target)
-    table = missing.nulled(table, read, data.missing)
+    table = roles.cast(missing.nulled(table, read, data.missing), data.columns)
     target = table.column(data.target)
     task: Task = targets.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
@@ -338,7 +343,7 @@ def read_tables(
         if test.path is not None:
             kin = "" if dependence is None else dependence.column
             held_out, more = _own_file(test.path, dataset.schema, features, data.target, kin)
-            nulled = missing.nulled(held_out.table, features, data.missing)
+            nulled = roles.cast(missing.nulled(held_out.table, features, data.missing), data.columns)
             held_out = replace(held_out, table=nulled)
             findings += more
         elif test.folds is not None:
@@ -405,6 +410,14 @@ def _check_size(dataset: ds.Dataset, data: Data, wanted: Sequence[str], most_byt
         n_left = min(n_left, data.sample.rows or math.ceil((data.sample.fraction or 1.0) * n_left))
     if size * n_left // n_rows > most_bytes:
         raise TooLarge(size * n_left // n_rows, n_left, len(wanted))
+
+
+def _is_text(data: Data, name: str) -> bool | None:
+    """Tell whether the job says that a column of strings is text, or that it is not."""
+    role = data.columns.get(name)
+    if role is not None and role.kind is not None:
+        return role.kind == "text"
+    return True if name in data.text else None
 
 
 def _check_text(text: Sequence[str], features: Sequence[str], schema: pa.Schema) -> None:

@@ -83,7 +83,7 @@ def preparation(
     if texts:
         steps.append(("texts", FromFeatures(tuple(c.name for c in texts), recipe.text, seed)))
     parts = _parts(columns, recipe, n_classes, seed, impute_all=impute_all)
-    if len(parts) == 1 and parts[0][0] == "number":
+    if len(parts) == 1 and parts[0][0] in ("number", "clipped"):
         made = parts[0][1]
         steps += [] if made == "passthrough" else made.steps
     else:
@@ -101,41 +101,52 @@ def _parts(
 ) -> list[tuple[str, Any, list[int]]]:
     """Return each kind's steps with the places of its columns."""
     kinds = [_prepared_as(column, recipe, n_classes) for column in columns]
-    places = {
-        kind: [i for i, k in enumerate(kinds) if k == kind] for kind in ("number", "boolean", "one_hot", "target")
-    }
-    scaling = scaler_of(recipe.scaler, seed)
+    order = ("number", "clipped", "boolean", "one_hot", "target")
+    places = {kind: [i for i, k in enumerate(kinds) if k == kind] for kind in order}
+
+    def scaled() -> list[tuple[str, Any]]:
+        scaling = scaler_of(recipe.scaler, seed)
+        return [] if scaling is None else [("scale", scaling)]
 
     def imputer(kind: str, strategy: str) -> list[tuple[str, Any]]:
         if not impute_all and not any(columns[i].has_nulls for i in places[kind]):
             return []
         return [("impute", SimpleImputer(strategy=strategy, keep_empty_features=True))]
 
-    scaled = [] if scaling is None else [("scale", scaling)]
-    clipped = [("clip", OutlierClipper())] if recipe.outliers == "clip" else []
     one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MAX_CATEGORIES, sparse_output=False)
     folds = (StratifiedKFold if n_classes else KFold)(CROSS_FITTED, shuffle=True, random_state=seed)
     encoder = TargetEncoder(cv=folds, target_type=_target_type(n_classes))
     made = {
-        "number": _pipeline([*clipped, *imputer("number", "median"), *scaled]),
+        "number": _pipeline([*imputer("number", "median"), *scaled()]),
+        "clipped": _pipeline([("clip", OutlierClipper()), *imputer("clipped", "median"), *scaled()]),
         "boolean": _pipeline(imputer("boolean", "most_frequent")),
         "one_hot": one_hot,
         "target": Pipeline([("encode", encoder), ("scale", scaler_of(recipe.scaler, seed) or StandardScaler())]),
     }
     parts = [(kind, made[kind], indices) for kind, indices in places.items() if indices]
-    nullable = [i for i in places["number"] if columns[i].has_nulls]
-    if recipe.missing == "indicator" and nullable:
+    numbers = sorted([*places["number"], *places["clipped"]])
+    nullable = [i for i in numbers if columns[i].has_nulls and _chosen(columns[i], "missing", recipe) == "indicator"]
+    if nullable:
         parts.append(("missing", MissingIndicator(features="all", error_on_new=False), nullable))
     return parts
 
 
 def _prepared_as(column: Column, recipe: Recipe, n_classes: int) -> str:
+    if column.kind == "number":
+        return "clipped" if _chosen(column, "outliers", recipe) == "clip" else "number"
     if column.kind != "category":
         return column.kind
-    if recipe.categories != "auto":
-        return recipe.categories
+    categories = _chosen(column, "categories", recipe)
+    if categories != "auto":
+        return categories
     is_wide = len(column.categories) > FEW_CATEGORIES and n_classes <= MOST_ENCODED_CLASSES
     return "target" if is_wide else "one_hot"
+
+
+def _chosen(column: Column, key: str, recipe: Recipe) -> str:
+    """Return what the job says of a column, else what the recipe says of all."""
+    chosen: str = dict(column.prepared).get(key) or getattr(recipe, key)
+    return chosen
 
 
 def _target_type(n_classes: int) -> str:

@@ -243,4 +243,4 @@ def _plain(columns: Sequence[Column]) -> list[dict[str, Any]]:
 
 
 def _column(values: Mapping[str, Any]) -> Column:
-    return Column(**{**values, **{name: tuple(values.get(name, ())) for name in ("categories", "shape", "missing")}})
+    return Column.from_dict(values)
