@@ -2,7 +2,7 @@
 
     python benchmarks/datasets.py [--data DIR] [--only adult,titanic] [--rows 4000] [--executor ray]
 
-Each job names a dataset and its target, and nothing that was learnt by looking at it; scikit-learn's
+Each job names a dataset and its target, and nothing else but what `check` asks for; scikit-learn's
 HistGradientBoosting with its defaults is a comparator, so that it is scored on the same test rows in their one opening.
 Printed are test scores with their 95 % intervals, whether the winner is behind the comparator by more than chance, and
 what each search's best trial lacks to the best of all, in cross-validation. Datasets of more than --rows rows are
@@ -41,6 +41,8 @@ TARGETS = {
     "wine_quality": "quality",
     "ucr_GunPoint": "label",
 }
+MENDED = {"ag_news_test": "exclude: [class]", "imdb_reviews": "exclude: [rating, movie_id, split]"}
+"""What `orchestrator check` says to leave out: the target under another name, and what was given after it."""
 PMLB = [
     "cls_car",
     "cls_churn",
@@ -115,9 +117,10 @@ def _job(name: str, folder: Path, most_rows: int) -> tuple[int, str]:
     n_rows = pq.ParquetFile(path).metadata.num_rows
     is_sampled = 0 < most_rows < n_rows
     sample = f", sample: {{rows: {most_rows}}}" if is_sampled else ""
+    mended = f", {MENDED[name]}" if name in MENDED else ""
     text = (
         f"name: {name}\n"
-        f"data: {{path: {path}, target: {TARGETS.get(name, 'target')}{sample}}}\n"
+        f"data: {{path: {path}, target: {TARGETS.get(name, 'target')}{sample}{mended}}}\n"
         f"comparators: [{{family: boosting, name: {THEIRS}}}]\n"
         "seed: 42\n"
     )

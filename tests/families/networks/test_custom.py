@@ -141,8 +141,8 @@ def test_tables_come_as_numbers_and_codes_and_the_model_predicts_from_its_files_
 
 @pytest.mark.slow
 def test_a_regression_predicts_in_the_targets_own_units(folder, cli, make_job, net):
-    a = np.random.default_rng(0).normal(size=200)
-    path = write(folder / "data.parquet", {"a": a, "z": 1000.0 + 50.0 * a})
+    a, noise = np.random.default_rng(0).normal(size=(2, 200))
+    path = write(folder / "data.parquet", {"a": a, "z": 1000.0 + 50.0 * a + 0.3 * noise})
     space = {"epochs": 30, "learning_rate": 0.05}
     assert cli("run", make_job(**job("net.py:regression", **space), data__target="z"), "--out", "run").code == 0
     predicted = Model.load(folder / "run" / rundir.BEST).predict(pq.read_table(path))
