@@ -34,7 +34,7 @@ from orchestrator.data.clip import OutlierClipper
 from orchestrator.data.columns import Column, flat
 from orchestrator.data.encode import MISSING, Features, Floats
 from orchestrator.data.recipe import SCALERS, Recipe
-from orchestrator.data.texts import FromFeatures, numbers_of, text_columns
+from orchestrator.data.texts import WIDTH, FromFeatures, numbers_of, text_columns
 
 MAX_CATEGORIES = 100
 """How many columns one categorical column may become; rarer categories share the last one."""
@@ -141,6 +141,25 @@ def _prepared_as(column: Column, recipe: Recipe, n_classes: int) -> str:
         return categories
     is_wide = len(column.categories) > FEW_CATEGORIES and n_classes <= MOST_ENCODED_CLASSES
     return "target" if is_wide else "one_hot"
+
+
+def described(column: Column, recipe: Recipe, n_classes: int) -> str:
+    """Return in words what `preparation` makes of a column."""
+    if column.kind == "text":
+        return f"tf-idf of {recipe.text}, {WIDTH} numbers by a truncated SVD"
+    if column.kind == "boolean":
+        return "the most frequent value for nulls"
+    if column.kind == "category":
+        return {"one_hot": "a column a category", "target": "the mean target of each category"}[
+            _prepared_as(column, recipe, n_classes)
+        ]
+    if column.kind not in ("number", "vector", "date"):
+        return "not learnt from"
+    said = ["outliers clipped"] if _prepared_as(column, recipe, n_classes) == "clipped" else []
+    if column.has_nulls:
+        mark = ", and a column that says so" if _chosen(column, "missing", recipe) == "indicator" else ""
+        said.append(f"the median for nulls{mark}")
+    return "; ".join([*said, *([] if recipe.scaler == "none" else [f"scaler {recipe.scaler}"])]) or "as it is"
 
 
 def _chosen(column: Column, key: str, recipe: Recipe) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.data.columns import Column
 from orchestrator.data.encode import Features
-from orchestrator.data.prepare import fitting, input_of, preparation
+from orchestrator.data.prepare import described, fitting, input_of, preparation
 from orchestrator.data.recipe import CHOICES, NAMES, Recipe, checked
 from orchestrator.errors import JobError
 from orchestrator.families import pipelines
@@ -146,3 +146,16 @@ def test_a_recipe_is_named_by_what_it_changes():
     assert Recipe().id == "plain"
     assert Recipe.of({"scaler": "standard", "n_neighbors": 3, "pca": 2}).id == "scaler='standard',pca=2"
     assert set(NAMES) >= set(CHOICES)
+
+
+def test_what_is_made_of_a_column_is_said_in_words():
+    recipe = Recipe("standard", outliers="clip")
+    assert [described(column, recipe, 3) for column in COLUMNS] == [
+        "outliers clipped; the median for nulls, and a column that says so; scaler standard",
+        "outliers clipped; scaler standard",
+        "the most frequent value for nulls",
+        "a column a category",
+        "the mean target of each category",
+        "tf-idf of words, 30 numbers by a truncated SVD",
+    ]
+    assert described(COLUMNS[1], Recipe(), 3) == "as it is"

@@ -7,9 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator import job as jobs
+from orchestrator.data.columns import Column
+from orchestrator.data.prepare import described
+from orchestrator.data.recipe import Recipe
 from orchestrator.results.report.parts import Cell, Section, Table, cell, number
 from orchestrator.results.report.run import Run
 from orchestrator.results.report.words import OPENED_AGAIN, counted, seconds
+
+PREPARED_BY_RECIPE = ("knn", "linear", "tree", "forest", "estimator")
+"""Families whose models always read what a recipe makes of columns."""
 
 
 def time_section(run: Run) -> Section:
@@ -71,11 +77,34 @@ def job_section(run: Run) -> Section:
     tables = [Table(["what", "value"], [[Cell(name), Cell(value)] for name, value in facts], "The record")]
     if run.openings:
         tables.append(_openings(run))
-    columns = [[Cell(name), Cell(kind)] for name, kind in data["schema"].items()]
-    tables.append(Table(["column", "type"], columns, "Columns", is_folded=True))
+    tables.append(_columns(run))
     warnings = [f"Warning when the run began: {text}" for text in run.manifest.get("warnings", [])]
     warnings += [f"Silenced by the job: {text}" for text in run.manifest.get("silenced", [])]
     return Section("job", "The job and its record", warnings, tables=tables, code=jobs.to_yaml(run.job))
+
+
+def _columns(run: Run) -> Table:
+    """Return the columns, what they are read as, and what the best model's preparation makes of them."""
+    best, schema = run.best, run.manifest["data"]["schema"]
+    header, recipe = ["column", "type", "read as"], None
+    if best is not None and best["family"] in PREPARED_BY_RECIPE:
+        recipe = Recipe.of(best["params"])
+        header.append(f"prepared for {best['trial']} by")
+    n_classes, known = len(run.signature.classes), {column.name: column for column in run.signature.columns}
+    rows = []
+    for name, kind in schema.items():
+        column = known.get(name)
+        row = [Cell(name), Cell(kind), Cell("target" if column is None else _read_as(column))]
+        if recipe is not None:
+            row.append(Cell("" if column is None else described(column, recipe, n_classes)))
+        rows.append(row)
+    return Table(header, rows, "Columns", is_folded=True)
+
+
+def _read_as(column: Column) -> str:
+    of = f" of {counted(len(column.categories), 'value')}" if column.kind == "category" else ""
+    said = [f"{column.kind}{of}", *(["as data.columns says"] if column.is_cast or column.prepared else [])]
+    return ", ".join([*said, *(["with nulls"] if column.has_nulls else [])])
 
 
 def _openings(run: Run) -> Table:
