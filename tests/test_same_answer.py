@@ -426,7 +426,7 @@ def test_wider_space_keeps_old_trials_and_evaluates_new_points_alone(
     assert len(after) == (60 * 2 * 3 if sampler == "grid" else 64)
     assert known.isdisjoint(unit_ids(path)[len(known) :])
     if sampler == "grid" and not is_interrupted:
-        assert all(unit.startswith("knn/minmax/") for unit in set(unit_ids(path)) - known)
+        assert all(unit.startswith("knn/scaler='minmax'/") for unit in set(unit_ids(path)) - known)
         assert {json.loads(row["params"])["scaler"] for row in after[len(before) :]} == {"minmax"}
     again = tmp_path / "again"
     shutil.copytree(path, again)
