@@ -167,7 +167,8 @@ def _loaded(job: Job) -> LoadedData:
         raise JobError(
             f"resources.data_mb: {too_large} (about {too_large.n_bytes / 2**20:.0f} MB), {most_mb} MB are allowed, and "
             f"{' and '.join(held)} needs them in memory; expected fewer data.features, at most {n_rows} rows, a larger "
-            "resources.data_mb where machines have several times that, or families that stream rows from a file: mlp"
+            "resources.data_mb where machines have several times that, or families that stream rows from a file: mlp, "
+            "text, image, sequence, keras"
         )
     from orchestrator.data import streamed  # which few runs need
 

@@ -16,7 +16,7 @@ import numpy as np
 from orchestrator import families, rundir
 from orchestrator.compose import Prepared
 from orchestrator.data.profile import profile_of
-from orchestrator.data.store import SAMPLE_ROWS
+from orchestrator.data.store import StoredFeatures
 from orchestrator.errors import Interrupted, RunError
 from orchestrator.execution.base import Executor, Handle
 from orchestrator.families.base import Failure
@@ -247,8 +247,8 @@ def _write_best(path: Path, prepared: Prepared, best: Row, refitted: Refitted) -
     shutil.rmtree(partial, ignore_errors=True)
     train, signature = prepared.data.train, prepared.data.signature
     described = (
-        train.features.take(np.arange(min(SAMPLE_ROWS, len(train.target))))
-        if prepared.data.streamed
+        train.features.take(np.arange(train.features.sample_rows))
+        if isinstance(train.features, StoredFeatures)
         else train.features
     )
     profile, sample = profile_of(described, train.columns), model.sample_of(train, signature)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator import families
 from orchestrator.compose import Prepared
-from orchestrator.data.store import STRETCH_BYTES
+from orchestrator.data.columns import SCALARS
+from orchestrator.data.store import SAMPLE_BYTES, STRETCH_BYTES
 
 PROCESS_BYTES = 300e6
 """A process with scikit-learn and Arrow loaded, or the driver."""
@@ -52,6 +53,7 @@ def needs_of(prepared: Prepared) -> Needs:
     engines = [families.find(search.family).engine for search in prepared.job.searches]
     if prepared.data.streamed is not None:
         worker = NETWORK_BYTES + STREAMED_ROW_BYTES * n_rows + STRETCHES * STRETCH_BYTES
+        worker += SAMPLE_BYTES / 2 if any(column.kind not in SCALARS for column in train.columns) else 0
         driver = STREAMING_BYTES + DRIVER_ROW_BYTES * n_rows + STRETCHES * STRETCH_BYTES
         shared = train.target.nbytes + sum(fold.train.nbytes + fold.valid.nbytes for fold in train.folds)
         return Needs(shared, worker, driver, train.features.nbytes)

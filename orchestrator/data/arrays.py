@@ -26,7 +26,7 @@ _MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "P": "RGB"}
 """What an image's mode becomes: black and white in grey, a palette in its colours."""
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 SPACES = 4.0
-_DISTINCT = 0.5
+DISTINCT = 0.5
 
 
 def strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -38,7 +38,7 @@ def reads_as_text(values: pa.ChunkedArray) -> bool:
     """Tell whether large strings are text: at least four spaces on average, and more than half of them distinct."""
     present = values.drop_null()
     spaces = pc.mean(pc.count_substring(present, " ")).as_py()
-    return spaces is not None and spaces >= SPACES and len(present.unique()) > _DISTINCT * len(present)
+    return spaces is not None and spaces >= SPACES and len(present.unique()) > DISTINCT * len(present)
 
 
 def texts(values: pa.ChunkedArray) -> pa.LargeStringArray:

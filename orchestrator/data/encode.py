@@ -241,20 +241,20 @@ def fingerprint(signature: Signature, *contents: npt.NDArray[Any] | Features) ->
     seen = replace(signature, columns=tuple(replace(column, type="") for column in signature.columns))
     digest = hashlib.blake2b(repr(seen).encode(), digest_size=16)
     for content in contents:
-        for array in _plain_arrays(content):
+        for array in plain_arrays(content):
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def _plain_arrays(content: Any) -> Iterator[npt.NDArray[Any]]:
+def plain_arrays(content: Any) -> Iterator[npt.NDArray[Any]]:
     """Yield all that features hold as arrays of numbers, the same for the same values."""
     if isinstance(content, np.ndarray):
         yield content
     elif isinstance(content, Features):
         yield content.matrix
         for array in content.arrays.values():
-            yield from _plain_arrays(array)
+            yield from plain_arrays(array)
     elif isinstance(content, pa.LargeStringArray):
         yield content.is_null().to_numpy(zero_copy_only=False)
         filled = content.fill_null("")
@@ -263,7 +263,7 @@ def _plain_arrays(content: Any) -> Iterator[npt.NDArray[Any]]:
         yield np.frombuffer(filled.buffers()[2] or b"", dtype=np.uint8)[: lengths.sum()]
     elif isinstance(content, pa.LargeListArray):
         yield pc.list_value_length(content).to_numpy()
-        yield from _plain_arrays(content.flatten())
+        yield from plain_arrays(content.flatten())
     else:
         numbers = content.flatten() if isinstance(content, pa.FixedSizeListArray) else content
         yield numbers.to_numpy()

@@ -179,7 +179,7 @@ def load(
     columns = tuple(
         roles.noted(
             missing.noted(
-                encode.column_of(name, table.column(name), is_text=_is_text(data, name), rows=rows), data.missing
+                encode.column_of(name, table.column(name), is_text=is_text(data, name), rows=rows), data.missing
             ),
             data.columns.get(name),
         )
@@ -412,7 +412,7 @@ def _check_size(dataset: ds.Dataset, data: Data, wanted: Sequence[str], most_byt
         raise TooLarge(size * n_left // n_rows, n_left, len(wanted))
 
 
-def _is_text(data: Data, name: str) -> bool | None:
+def is_text(data: Data, name: str) -> bool | None:
     """Tell whether the job says that a column of strings is text, or that it is not."""
     role = data.columns.get(name)
     if role is not None and role.kind is not None:

@@ -170,11 +170,12 @@ def choose(
 def bytes_in_memory(dataset: ds.Dataset, columns: Sequence[str]) -> int:
     """Return what `columns` of all rows take in memory once encoded, about, by what the files say of themselves.
 
-    A scalar takes 8 bytes, and a part of a date; of other columns it is what they take in the files, uncompressed.
+    A scalar takes 8 bytes, and a part of a date. What strings, which may be text, and other columns take in the files,
+    uncompressed, comes on top.
     """
     numbers = {name: _numbers(dataset.schema.field(name).type) for name in columns}
-    n_bytes = 8 * sum(numbers.values()) * int(dataset.count_rows())
-    others = {name for name, n in numbers.items() if not n}
+    n_bytes = 8 * sum(n for n, _ in numbers.values()) * int(dataset.count_rows())
+    others = {name for name, (_, has_more) in numbers.items() if has_more}
     if others:
         for fragment in dataset.get_fragments():
             groups = (fragment.metadata.row_group(i) for i in range(fragment.metadata.num_row_groups))
@@ -183,9 +184,12 @@ def bytes_in_memory(dataset: ds.Dataset, columns: Sequence[str]) -> int:
     return n_bytes
 
 
-def _numbers(kind: pa.DataType) -> int:
+def _numbers(kind: pa.DataType) -> tuple[int, bool]:
+    """Return how many numbers a value becomes, and whether there is more to it."""
     read_as = kind_of("", kind) if is_usable(kind) else None
-    return 1 if read_as in SCALARS else len(DATE_PARTS) if read_as == "date" else 0
+    if read_as == "date":
+        return len(DATE_PARTS), False
+    return int(read_as in SCALARS), read_as not in ("number", "boolean")
 
 
 def check_files(dataset: ds.Dataset, columns: Sequence[str], key: str) -> None:

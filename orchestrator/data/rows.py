@@ -36,7 +36,7 @@ class Rows:
 
     def table(self, columns: Sequence[str]) -> pa.Table:
         """Read all of them, in plain types."""
-        return self._filtered(self._dataset.to_table(columns=self._needed(columns), filter=self._pushed), columns)
+        return self.filtered(self._dataset.to_table(columns=self.needed(columns), filter=self._pushed), columns)
 
     def count(self) -> int:
         """Count them; without filters by the files' footers alone."""
@@ -46,7 +46,7 @@ class Rows:
 
     def taken(self, columns: Sequence[str], places: Places) -> pa.Table:
         """Read some of them by their places among all, ascending; no others stay in memory."""
-        n_before, found = 0, [self._filtered(self._dataset.schema.empty_table(), columns)]
+        n_before, found = 0, [self.filtered(self._dataset.schema.empty_table(), columns)]
         for table in self._tables(columns):
             first, last = np.searchsorted(places, [n_before, n_before + len(table)])
             if last > first:
@@ -54,14 +54,16 @@ class Rows:
             n_before += len(table)
         return pa.concat_tables(found)
 
-    def _needed(self, columns: Sequence[str]) -> list[str]:
+    def needed(self, columns: Sequence[str]) -> list[str]:
+        """Return columns, and those that filters look at."""
         return list(dict.fromkeys([*columns, *self._looked_at]))
 
     def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        for batch in self._dataset.to_batches(columns=self._needed(columns), filter=self._pushed):
-            yield self._filtered(pa.table(batch), columns)
+        for batch in self._dataset.to_batches(columns=self.needed(columns), filter=self._pushed):
+            yield self.filtered(pa.table(batch), columns)
 
-    def _filtered(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    def filtered(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """Return those rows of a table that are asked for, in plain types; it has the columns that filters look at."""
         plain = plain_table(table)
         if self._exact is not None:
             scanned = ds.dataset(plain).to_table(columns={"holds": self._exact})  # keeps the order of the rows

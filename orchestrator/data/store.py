@@ -9,37 +9,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.data.array_file import ArrayFile, ShuffledArrays
 from orchestrator.data.encode import Features, Floats
 from orchestrator.errors import RunError
 
 STRETCH_BYTES = 16 << 20
-"""What the rows of a stretch take as float64. A constant, so that results never follow from a machine's memory."""
-FEWEST_ROWS, MOST_ROWS = 1 << 12, 1 << 17
+"""What the rows of a stretch take. A constant, so that results never follow from a machine's memory."""
+FEWEST_ROWS, MOST_ROWS = 1 << 8, 1 << 17
 BUCKET_BYTES, MOST_BUCKETS = 32 << 20, 256
-SAMPLE_ROWS = 200_000
-"""Rows that stand for all others where something is fitted or described that needs them at once."""
-
-
-def stretch_rows(n_columns: int) -> int:
-    """Return how many rows are in memory at once: a multiple of 4,096."""
-    fitting = STRETCH_BYTES // (8 * max(1, n_columns)) // FEWEST_ROWS * FEWEST_ROWS
-    return max(FEWEST_ROWS, min(MOST_ROWS, fitting))
+SAMPLE_ROWS, SAMPLE_BYTES = 200_000, 256 << 20
+"""Rows that stand for all others where something is fitted or described that needs them at once, and what they take."""
+WORKING_COPIES = 4
+"""What text, lists and images take while they are prepared, as a multiple of what they take in the file."""
 
 
 class StoredFeatures(Features):
-    """Rows of scalar features in a file, row after row. It travels to workers as the file's name.
+    """Rows of features in files, row after row. It travels to workers as the files' names.
 
     Args:
-        path: The file; where it is empty, it has not been written yet.
+        path: The file of the scalar columns; where it is empty, it has not been written yet.
         n_rows: How many rows it has.
         n_columns: How many numbers a row has.
         dtype: `float32` where that loses nothing, else `float64`.
+        others: The file of the other columns; None where there are none.
     """
 
-    __slots__ = ("dtype", "n_columns", "n_rows", "path")
+    __slots__ = ("dtype", "n_columns", "n_rows", "others", "path")
 
-    def __init__(self, path: str, n_rows: int, n_columns: int, dtype: str) -> None:
-        for name, value in (("path", path), ("n_rows", n_rows), ("n_columns", n_columns), ("dtype", dtype)):
+    def __init__(self, path: str, n_rows: int, n_columns: int, dtype: str, others: ArrayFile | None = None) -> None:
+        for name, value in zip(self.__slots__, (dtype, n_columns, n_rows, others, path), strict=True):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "matrix", np.empty((0, n_columns)))
         object.__setattr__(self, "arrays", {})
@@ -48,39 +46,60 @@ class StoredFeatures(Features):
     n_rows: int
     n_columns: int
     dtype: str
+    others: ArrayFile | None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoredFeatures, (self.path, self.n_rows, self.n_columns, self.dtype)
+        return StoredFeatures, (self.path, self.n_rows, self.n_columns, self.dtype, self.others)
 
     def __len__(self) -> int:
         return self.n_rows
 
     @property
     def nbytes(self) -> int:
-        """How many bytes the file has."""
-        return self.n_rows * self.n_columns * np.dtype(self.dtype).itemsize
+        """How many bytes the files have, about."""
+        others = 0 if self.others is None else self.others.row_bytes
+        return self.n_rows * (self.n_columns * np.dtype(self.dtype).itemsize + others)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Features:
+    @property
+    def _working_bytes(self) -> int:
+        others = 0 if self.others is None else self.others.row_bytes
+        return max(1, 8 * self.n_columns + WORKING_COPIES * others)
+
+    @property
+    def stretch_rows(self) -> int:
+        """How many rows are in memory at once: a multiple of 256."""
+        fitting = STRETCH_BYTES // self._working_bytes // FEWEST_ROWS * FEWEST_ROWS
+        return max(FEWEST_ROWS, min(MOST_ROWS, fitting))
+
+    @property
+    def sample_rows(self) -> int:
+        """How many rows may stand for all others."""
+        return min(self.n_rows, SAMPLE_ROWS, max(FEWEST_ROWS, SAMPLE_BYTES // self._working_bytes))
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Features:
         """Return some rows in memory, by their positions, in that order.
 
         Raises:
-            RunError: The file is not there.
+            RunError: The files are not there.
         """
-        if not len(rows) or not self.n_columns:
-            return Features(np.empty((len(rows), self.n_columns)))
         try:
-            if rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
-                size = np.dtype(self.dtype).itemsize * self.n_columns
-                found = np.fromfile(self.path, self.dtype, len(rows) * self.n_columns, offset=int(rows[0]) * size)
-                found = found.reshape(len(rows), self.n_columns)
-            else:
-                found = np.memmap(self.path, self.dtype, "r", shape=(self.n_rows, self.n_columns))[rows]
+            matrix = np.asarray(self._matrix_of(rows), dtype=np.float64)
+            return Features(matrix, {} if self.others is None else self.others.take(rows))
         except (OSError, ValueError) as error:
             raise RunError(
                 f"the rows of a streamed run cannot be read here ({type(error).__name__}): they are in the run "
                 "directory while the run lasts; expected --out on a file system that all nodes share"
             ) from None
-        return Features(np.asarray(found, dtype=np.float64))
+
+    def _matrix_of(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
+        if not len(rows) or not self.n_columns:
+            return np.empty((len(rows), self.n_columns))
+        if rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
+            size = np.dtype(self.dtype).itemsize * self.n_columns
+            found = np.fromfile(self.path, self.dtype, len(rows) * self.n_columns, offset=int(rows[0]) * size)
+            return found.reshape(len(rows), self.n_columns)
+        found = np.memmap(self.path, self.dtype, "r", shape=(self.n_rows, self.n_columns))[rows]
+        return np.asarray(found)
 
     def flat(self, rows: npt.NDArray[np.int64] | None = None) -> Floats:
         """Return some rows as one matrix.
@@ -90,11 +109,11 @@ class StoredFeatures(Features):
         """
         if rows is None:
             raise RunError("a model family asked for all rows of a streamed run at once; expected one that streams")
-        return self.take(rows).matrix
+        return self.take(rows).flat()
 
     def parts(self) -> Iterator[Features]:
         """Yield all rows in order, a stretch in memory at a time."""
-        step = stretch_rows(self.n_columns)
+        step = self.stretch_rows
         for start in range(0, self.n_rows, step):
             yield self.take(np.arange(start, min(self.n_rows, start + step)))
 
@@ -149,3 +168,34 @@ class ShuffledFile:
                 name.unlink()
         if n_rows != self._n_rows:
             raise RunError(f"data.path: {n_rows} rows were read; expected {self._n_rows}: the files have changed")
+
+
+class ShuffledRows:
+    """Writes the files of features, whose rows come in any order.
+
+    Args:
+        features: What they will be.
+    """
+
+    def __init__(self, features: StoredFeatures) -> None:
+        path, n_rows, n_columns = Path(features.path), len(features), features.n_columns
+        self._matrix = ShuffledFile(path, n_rows, n_columns, features.dtype) if n_columns else None
+        self._others = None if features.others is None else ShuffledArrays(features.others)
+
+    def add(self, places: npt.NDArray[np.int32], rows: Features) -> None:
+        """Take in rows; `places` says where each goes."""
+        if self._matrix is not None:
+            self._matrix.add(places, rows.matrix)
+        if self._others is not None:
+            self._others.add(places, rows.arrays)
+
+    def finish(self) -> None:
+        """Write the files.
+
+        Raises:
+            RunError: A row is missing, since the dataset has changed meanwhile.
+        """
+        if self._matrix is not None:
+            self._matrix.finish()
+        if self._others is not None:
+            self._others.finish()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,36 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from orchestrator.data import checks, encode, missing, parquet, split, stream
+from orchestrator.data import checks, encode, missing, parquet, roles, split, stream
 from orchestrator.data import target as targets
-from orchestrator.data.columns import SCALARS, Column, excluding
-from orchestrator.data.load import LoadedData, TestSet, TrainingSet, check_classes, check_seen, read_tables, target_of
-from orchestrator.data.plain import plain
-from orchestrator.data.scan import ColumnScan
-from orchestrator.data.store import ShuffledFile, StoredFeatures
+from orchestrator.data.array_file import ArrayFile
+from orchestrator.data.columns import SCALARS, Column, Kind
+from orchestrator.data.load import (
+    LoadedData,
+    TestSet,
+    TrainingSet,
+    check_classes,
+    check_seen,
+    is_text,
+    read_tables,
+    target_of,
+)
+from orchestrator.data.plain import plain_table, plain_type
+from orchestrator.data.rows import Rows
+from orchestrator.data.scan import Scan, scan_of
+from orchestrator.data.store import ShuffledRows, StoredFeatures
 from orchestrator.errors import JobError, shown
 from orchestrator.job import Data, Validation
 
 MOST_SCORED = 100_000
 """Rows that a holdout scores on where the job does not say: enough to tell an accuracy to 0.3 %."""
-BATCH_ROWS = 1 << 16
-TRAIN_FILE, TEST_FILE = "train.rows", "test.rows"
-_STREAMED_KEYS = frozenset({"path", "target", "features", "exclude", "task", "missing", "test"})
+BATCH_ROWS, BATCH_BYTES = 1 << 16, 64 << 20
+TRAIN_FILE, TEST_FILE, OTHERS = "train.rows", "test.rows", ".arrow"
 _VALIDATIONS = frozenset({"auto", "holdout", "kfold", "stratified"})
+_DENSE: frozenset[Kind] = frozenset({"date", "vector", "image"})
+"""Kinds whose rows are arrays of one shape."""
+_LEFT_OUT = np.iinfo(np.int32).min
+"""The place of a row that is not in the sample."""
 Places = npt.NDArray[np.int32]
 
 
@@ -42,39 +56,45 @@ class StreamedRows:
     """How the rows get into files.
 
     Attributes:
-        path: The dataset.
+        data: The dataset, and which of its rows are asked for.
         columns: What is read of it.
-        place: Where each row goes, in the dataset's order: to a place among the training rows, or as -1 - place among
-            the test rows.
-        n_test: How many test rows there are.
-        dtype: How numbers are kept.
+        place: Where each of these rows goes, in the dataset's order: to a place among the training rows, or as
+            -1 - place among the test rows.
+        train: The training rows, as they will be.
+        test: The test rows, likewise; None if there are none.
     """
 
-    path: str
+    data: Data
     columns: tuple[Column, ...]
     place: Places
-    n_test: int
-    dtype: str
+    train: StoredFeatures
+    test: StoredFeatures | None
 
     def write(self, folder: Path) -> tuple[StoredFeatures, StoredFeatures | None]:
         """Write training and test rows into a folder, which is created."""
         folder.mkdir(parents=True)
-        sizes = {TRAIN_FILE: len(self.place) - self.n_test, TEST_FILE: self.n_test}
-        stored = {
-            name: StoredFeatures(str((folder / name).absolute()), n, len(self.columns), self.dtype)
-            for name, n in sizes.items()
-        }
-        train, test = (ShuffledFile(Path(one.path), len(one), one.n_columns, one.dtype) for one in stored.values())
+        train = _in_folder(self.train, folder / TRAIN_FILE)
+        test = None if self.test is None else _in_folder(self.test, folder / TEST_FILE)
+        into_train, into_test = ShuffledRows(train), None if test is None else ShuffledRows(test)
         names = [column.name for column in self.columns]
-        for start, table in _batches(parquet.open_dataset(self.path), names):
+        for start, table in _batches(_opened(self.data), self.data, names):
             place = self.place[start : start + len(table)]
-            matrix = encode.encode(table, self.columns).matrix
-            is_test = place < 0
-            train.add(place[~is_test], matrix[~is_test])
-            test.add(-1 - place[is_test], matrix[is_test])
-        train.finish()
-        test.finish()
-        return stored[TRAIN_FILE], stored[TEST_FILE] if self.n_test else None
+            is_test = (place < 0) & (place != _LEFT_OUT)
+            for rows, to, into in ((place >= 0, place, into_train), (is_test, -1 - place, into_test)):
+                if into is not None and rows.any():
+                    into.add(to[rows], encode.encode(_some(table, rows), self.columns, start + np.flatnonzero(rows)))
+        into_train.finish()
+        if into_test is not None:
+            into_test.finish()
+        return train, test
+
+
+def _in_folder(features: StoredFeatures, path: Path) -> StoredFeatures:
+    """Return features as they are once they are written."""
+    here, others = str(path.absolute()), features.others
+    if others is not None:
+        others = replace(others, path=here + OTHERS)
+    return StoredFeatures(here, len(features), features.n_columns, features.dtype, others)
 
 
 def load(data: Data, validation: Validation, metric: str | None, seed: int, silence: Sequence[str] = ()) -> LoadedData:
@@ -88,16 +108,10 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int, sile
     _check(data, validation)
     tables = read_tables(data, validation, seed, of_target=True)
     checks.refuse_errors(tables.findings)
-    dataset = parquet.open_dataset(data.path)
-    kinds = {name: encode.kind_of(name, dataset.schema.field(name).type) for name in tables.features}
-    for name, kind in kinds.items():
-        if kind not in SCALARS:
-            raise JobError(
-                f"data.features: column {name!r} holds {kind}s, and streamed runs learn from numbers, booleans and "
-                f"categories; leave it out with {excluding(name)}, or raise resources.data_mb"
-            )
+    dataset = _opened(data)
     parquet.check_files(dataset, tables.features, "data.path")
     target = tables.train.table.column(data.target)
+    target_type = str(target.type)
     classes = targets.class_values(target) if tables.task == "classification" else ()
     bare = encode.Signature((), data.target, tables.task, classes)
     check_classes(bare)
@@ -110,56 +124,90 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int, sile
     validation = _bounded(validation, len(y))
     folds = split.folds(validation, y, tables.task == "classification", seed)
     order = _order(folds, len(y), seed)
-    place = np.empty(len(y) + n_test, np.int32)
-    place[tables.train.rows[order]] = np.arange(len(y), dtype=np.int32)
+    place = np.full(tables.sampled_of or len(y) + n_test, _LEFT_OUT, np.int32)
+    place[tables.train.places[order]] = np.arange(len(y), dtype=np.int32)
     if tables.test is not None:
-        place[tables.test.rows] = -1 - np.arange(n_test, dtype=np.int32)
-    told = tables.findings
+        place[tables.test.places] = -1 - np.arange(n_test, dtype=np.int32)
+    told, features, sampled_of = tables.findings, tables.features, tables.sampled_of
     del tables, target
     pa.default_memory_pool().release_unused()
-    scans = [ColumnScan(name, dataset.schema.field(name).type, kind) for name, kind in kinds.items()]
-    for start, table in _batches(dataset, list(kinds)):
-        is_training = place[start : start + len(table)] >= 0
-        for scan, values in zip(scans, table.columns, strict=True):
-            scan.add(missing.without(plain(values), data.missing), is_training)
-    columns = tuple(missing.noted(scan.column(), data.missing) for scan in scans)
-    found = [finding for scan in scans if (finding := scan.finding()) is not None]
+    scans = _scanned(dataset, data, features, place)
+    columns = tuple(roles.noted(missing.noted(one.column(), data.missing), data.columns.get(one.name)) for one in scans)
+    found = [finding for one in scans if (finding := one.finding()) is not None]
     findings, silenced = checks.heard([*told, *found], silence)
     checks.refuse_errors(findings)
     signature = encode.Signature(columns, data.target, bare.task, classes)
-    digest = hashlib.blake2b(b"".join(scan.digest() for scan in scans), digest_size=16)
+    digest = hashlib.blake2b(b"".join(one.digest() for one in scans), digest_size=16)
     content = np.frombuffer(digest.digest(), np.uint8)
     y, folds = y[order], tuple(_reordered(fold, order) for fold in folds)
     fingerprint = encode.fingerprint(signature, content, y, place)
     metric = metric or ("accuracy" if bare.task == "classification" else "r2")
     key = encode.fingerprint(signature, content, y, place, *(rows for f in folds for rows in (f.train, f.valid)))
-    dtype = "float32" if all(scan.is_exact for scan in scans) else "float64"
-    rows = StreamedRows(data.path, columns, place, n_test, dtype)
-    features = StoredFeatures("", len(y), len(columns), dtype)
-    train = TrainingSet(f"{key}-{metric}-{seed}", features, y, folds, columns, bare.task, metric, seed)
-    test = None if y_test is None else TestSet(StoredFeatures("", n_test, len(columns), dtype), y_test)
-    schema = {c.name: c.type for c in columns} | {data.target: str(dataset.schema.field(data.target).type)}
+    rows, rows_of_test = (_to_come(scans, columns, n) if n else None for n in (len(y), n_test))
+    assert rows is not None
+    train = TrainingSet(f"{key}-{metric}-{seed}", rows, y, folds, columns, bare.task, metric, seed)
+    test = None if y_test is None or rows_of_test is None else TestSet(rows_of_test, y_test)
     return LoadedData(
         train,
         test,
         signature,
         fingerprint,
-        schema,
+        {c.name: c.type for c in columns} | {data.target: target_type},
         tuple(findings),
         silenced=tuple(silenced),
-        streamed=rows,
+        sampled_of=sampled_of,
+        streamed=StreamedRows(data, columns, place, rows, rows_of_test),
         validation=validation,
     )
+
+
+def _opened(data: Data) -> ds.Dataset:
+    return parquet.open_dataset(data.path, filters=data.filters)
+
+
+def _scanned(dataset: ds.Dataset, data: Data, features: Sequence[str], place: Places) -> list[Scan]:
+    """Look at all rows that are asked for, column by column."""
+    as_read = _as_read(dataset.schema.empty_table().select(list(features)), data, features)
+    scans = [
+        scan_of(
+            name, plain_type(kind := as_read.schema.field(name).type), encode.kind_of(name, kind), is_text(data, name)
+        )
+        for name in features
+    ]
+    for start, table in _batches(dataset, data, list(features)):
+        here = place[start : start + len(table)]
+        is_asked_for = here != _LEFT_OUT
+        table, rows = _as_read(_some(table, is_asked_for), data, features), start + np.flatnonzero(is_asked_for)
+        for one, values in zip(scans, table.columns, strict=True):
+            one.add(values, here[is_asked_for] >= 0, rows)
+    return scans
+
+
+def _as_read(table: pa.Table, data: Data, features: Sequence[str]) -> pa.Table:
+    """Return columns as the job says that they are read."""
+    return roles.cast(missing.nulled(plain_table(table), features, data.missing), data.columns)
+
+
+def _some(table: pa.Table, rows: npt.NDArray[np.bool_]) -> pa.Table:
+    return table if rows.all() else table.filter(pa.array(rows))
+
+
+def _to_come(scans: Sequence[Scan], columns: Sequence[Column], n_rows: int) -> StoredFeatures:
+    """Return features that have not been written yet."""
+    dtype = "float32" if all(one.is_exact for one in scans) else "float64"
+    shapes = tuple((c.name, c.shape if c.kind in _DENSE else ()) for c in columns if c.kind not in SCALARS)
+    names = {name for name, _ in shapes}
+    n_seen = max(1, *(one.n_seen for one in scans))
+    row_bytes = -(-sum(one.n_bytes for one in scans if one.name in names) // n_seen)
+    others = ArrayFile("", shapes, row_bytes, n_rows) if shapes else None
+    return StoredFeatures("", n_rows, len(columns) - len(shapes), dtype, others)
 
 
 def _check(data: Data, validation: Validation) -> None:
     """Refuse what needs the whole table at once."""
     instead = "; leave it out, or raise resources.data_mb so that the data are held in memory"
-    for one in fields(data):
-        value = getattr(data, one.name)
-        default = one.default_factory() if one.default_factory is not MISSING else one.default
-        if one.name not in _STREAMED_KEYS and value != default:
-            raise JobError(f"data.{one.name}: found {shown(value)}, which streamed runs lack{instead}")
+    if data.sensitive:
+        raise JobError(f"data.sensitive: found {shown(data.sensitive)}, which streamed runs lack{instead}")
     for key in ("path", "group", "time"):
         if getattr(data.test, key, None) is not None:
             raise JobError(f"data.test.{key}: streamed runs draw test rows one by one; give fraction or column")
@@ -192,13 +240,17 @@ def _reordered(fold: split.Fold, order: npt.NDArray[np.int32]) -> split.Fold:
     return split.Fold(rows[marks == 1], rows[marks == 2])
 
 
-def _batches(dataset: ds.Dataset, names: list[str]) -> Iterator[tuple[int, pa.Table]]:
-    """Yield the rows of a dataset in order, with the place of each batch's first row."""
-    start = 0
+def _batches(dataset: ds.Dataset, data: Data, names: list[str]) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the rows that filters let through, in order, with the place of each batch's first row among them."""
+    start, rows = 0, Rows(dataset, data.filters)
+    needed = rows.needed(names)
+    size = parquet.bytes_in_memory(dataset, needed) // max(1, int(dataset.count_rows()))
+    batch_rows = min(BATCH_ROWS, max(1, BATCH_BYTES // max(1, size)))
     for piece in stream.pieces_of(dataset, "data.path"):
-        for _, table in stream.batches(dataset.filesystem, piece, names, dataset.schema, BATCH_ROWS):
-            yield start, table
-            start += len(table)
+        for _, table in stream.batches(dataset.filesystem, piece, needed, dataset.schema, batch_rows):
+            wanted = rows.filtered(table, names) if data.filters else table.select(names)
+            yield start, wanted
+            start += len(wanted)
 
 
 __all__: list[Any] = ["MOST_SCORED", "StreamedRows", "load"]

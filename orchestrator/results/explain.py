@@ -21,7 +21,7 @@ from sklearn.metrics import get_scorer
 from orchestrator.data.columns import SCALARS, Column
 from orchestrator.data.encode import Features, Task
 from orchestrator.data.load import TrainingSet
-from orchestrator.data.store import SAMPLE_ROWS, StoredFeatures
+from orchestrator.data.store import StoredFeatures
 from orchestrator.families.base import Engine, Family, Fitted, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
 
@@ -112,7 +112,7 @@ class ExplainUnit:
             learnt_from = _some(fold.train, max(MOST_LEARNT_FROM, _largest(self.params)), data.seed)
             n_learnt_from = len(learnt_from)
         elif isinstance(data.features, StoredFeatures):
-            learnt_from = learnt_from[:SAMPLE_ROWS]  # they are in a random order
+            learnt_from = learnt_from[: data.features.sample_rows]  # they are in a random order
         features, target = data.features.take(learnt_from), data.target[learnt_from]
         train = dataclasses.replace(data, features=features, target=target, folds=(), dependence=None)
         rows = _some(fold.valid, _most_rows(len(data.columns), n_learnt_from), data.seed)

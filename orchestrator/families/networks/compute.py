@@ -99,7 +99,7 @@ def _all_blocks(
             continue
         if key in given:
             blocks[key] = given[key]
-        elif family.shares_inputs(data.columns):
+        elif family.shares_inputs(data.columns) and not is_streamed(data):
             blocks[key] = _by_reference(family, member, data, shared)
         else:
             blocks[key] = block_of(family, member.params, data, member.fold)

@@ -81,7 +81,7 @@ class NetworkFamily(ABC):
     most_fused: ClassVar[int] = MOST_FUSED
     initializing: ClassVar[tuple[str, ...]] = ()
     prepares: ClassVar[bool] = True
-    streams: ClassVar[bool] = False
+    streams: ClassVar[bool] = True
     conditions: ClassVar[Conditions] = SGD
     default_sampler: ClassVar[str] = "tpe"
     default_batch_size: ClassVar[int] = 64

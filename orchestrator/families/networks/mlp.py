@@ -108,7 +108,6 @@ class MLP(NetworkFamily):
     initializing = ("frequency_scale",)
     fused_widths = frozenset(f"width_{i}" for i in range(1, MOST_LAYERS + 1))
     preparing = frozenset({"scaler"})
-    streams = True
     conditions: ClassVar[Conditions] = {
         **SGD,
         "frequency_scale": ("frequencies", frozenset(range(LANES, MOST_FREQUENCIES + 1, LANES))),

@@ -15,7 +15,7 @@ import numpy as np
 
 from orchestrator.data.encode import Features
 from orchestrator.data.load import TrainingSet
-from orchestrator.data.store import SAMPLE_ROWS, StoredFeatures, stretch_rows
+from orchestrator.data.store import StoredFeatures
 from orchestrator.families.networks.records import Array, Block, BlockKey
 from orchestrator.families.networks.structure import Member, seed_of
 from orchestrator.space import Params
@@ -51,6 +51,12 @@ def is_streamed(data: TrainingSet) -> bool:
     return isinstance(data.features, StoredFeatures)
 
 
+def stored(data: TrainingSet) -> StoredFeatures:
+    """Return the features of a training set whose rows are in a file."""
+    assert isinstance(data.features, StoredFeatures)
+    return data.features
+
+
 def rows_of(data: TrainingSet, fold: int) -> tuple[Array, Array]:
     """Return the rows to fit on and those to look at, of a fold or of all rows (-1), which looks at none.
 
@@ -59,15 +65,16 @@ def rows_of(data: TrainingSet, fold: int) -> tuple[Array, Array]:
     if fold == _ALL_ROWS:
         return np.arange(len(data.target), dtype=np.int32), np.arange(0)
     train = data.folds[fold].train
-    n_inner = min(MOST_INNER, -(-len(train) // 10))
+    n_inner = min(MOST_INNER, stored(data).sample_rows // 4, -(-len(train) // 10))
     return train[n_inner:], train[:n_inner]
 
 
 def streamed_block(family: NetworkFamily, params: Params, data: TrainingSet, fold: int) -> Block:
     """Prepare a fold by a sample of its training rows; the block holds the rows to look at alone."""
     fit, inner = rows_of(data, fold)
-    learnt = np.concatenate([inner, fit[: max(0, SAMPLE_ROWS - len(inner))]])
-    sample = replace(data, features=data.features.take(learnt), target=data.target[learnt], folds=())
+    learnt = np.concatenate([inner, fit[: max(0, stored(data).sample_rows - len(inner))]])
+    key = f"{data.key}/sample of {fold}"
+    sample = replace(data, key=key, features=data.features.take(learnt), target=data.target[learnt], folds=())
     preparation = family.prepare(params, sample, np.arange(len(learnt)))
     center, scale = 0.0, 1.0
     if data.task == "regression":
@@ -97,7 +104,7 @@ class Stream:
         self, data: TrainingSet, blocks: Mapping[BlockKey, Block], key_of: Callable[[Member], BlockKey]
     ) -> None:
         self._data, self._blocks, self._key_of = data, blocks, key_of
-        self._step = stretch_rows(data.features.n_columns)  # type: ignore[attr-defined]
+        self._step = stored(data).stretch_rows
         folds = [_ALL_ROWS] if any(fold == _ALL_ROWS for _, fold in blocks) else list(range(len(data.folds)))
         self._fit = {fold: rows_of(data, fold)[0] for fold in folds}  # of all folds, whoever trains here
         first, last = min(rows[0] for rows in self._fit.values()), max(rows[-1] for rows in self._fit.values()) + 1

@@ -143,8 +143,7 @@ class Text(NetworkFamily):
         n_ids, file = int(params["vocabulary"]), params.get("vectors", "none")
         known = words.most_frequent(texts, rows, n_ids - words.N_SPECIAL)
         vectors = None if file == "none" else words.vectors_of(path_of(str(file), data.files), known, n_ids)
-        seen = data.features, texts
-        return words.WordPreparation(columns, known, int(params["length"]), str(params["truncate"]), seen, vectors)
+        return words.WordPreparation(columns, known, int(params["length"]), str(params["truncate"]), vectors)
 
     def load_preparation(self, folder: Path) -> Preparation:
         """Read the vocabulary."""

@@ -112,7 +112,6 @@ class WordPreparation(Preparation):
         vocabulary: The words that are known, the first of them with id 2.
         length: Words of a text; shorter ones are padded with 0 before their first word.
         truncate: What is cut off longer ones, `head` or `tail`.
-        seen: Features that have been split already, and what came of it.
         vectors: Vectors of some words, shape (words, width), with nan for the others; None for none.
     """
 
@@ -122,11 +121,10 @@ class WordPreparation(Preparation):
         vocabulary: pa.LargeStringArray,
         length: int,
         truncate: str,
-        seen: tuple[Features, Texts] | None = None,
         vectors: np.ndarray[Any, Any] | None = None,
     ) -> None:
         self.columns, self.vocabulary, self.length, self.truncate = tuple(columns), vocabulary, length, truncate
-        self.seen, self.vectors = seen, vectors
+        self.vectors = vectors
 
     @property
     def reads(self) -> Sequence[str]:
@@ -135,10 +133,7 @@ class WordPreparation(Preparation):
 
     def transform(self, features: Features) -> dict[str, np.ndarray[Any, Any]]:
         """Return `words` (rows, length) int32."""
-        if self.seen is not None and self.seen[0] is features:
-            texts = self.seen[1]
-        else:
-            texts = split(joined(features, self.columns))
+        texts = _split_already(features) or split(joined(features, self.columns))
         places = pc.fill_null(pc.index_in(texts.known, self.vocabulary), -1).to_numpy(zero_copy_only=False)
         ids = np.where(places < 0, 1, places + N_SPECIAL).astype(np.int32)
         return {WORDS: self._padded(texts, ids)}
@@ -180,15 +175,20 @@ class WordPreparation(Preparation):
         return cls(read["columns"], words, int(read["length"]), str(read["truncate"]))
 
 
-_split_last: dict[str, Texts] = {}
+_split_last: dict[str, tuple[Features, Texts]] = {}
 
 
 def texts_of(data: TrainingSet, columns: Sequence[str]) -> Texts:
     """Return the training rows' texts, split once a process: splitting learns nothing, so all folds share it."""
-    if data.key not in _split_last:
-        _split_last.clear()
-        _split_last[data.key] = split(joined(data.features, columns))
-    return _split_last[data.key]
+    known = _split_last.get(data.key)
+    texts = split(joined(data.features, columns)) if known is None else known[1]
+    _split_last.clear()
+    _split_last[data.key] = data.features, texts
+    return texts
+
+
+def _split_already(features: Features) -> Texts | None:
+    return next((texts for known, texts in _split_last.values() if known is features), None)
 
 
 def vector_width(path: Path, key: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 import orchestrator
 from orchestrator import Data, Job, Search, Validation, compose, families
-from orchestrator.data import streamed
+from orchestrator.data import store, streamed
 from orchestrator.errors import JobError
 from orchestrator.families.base import Shape
 from orchestrator.families.networks import stream
@@ -40,8 +40,8 @@ def _job(path, **changes):
 
 @pytest.fixture
 def in_stretches(path, tmp_path, monkeypatch):
-    """A training set in a file, three folds, in stretches of 1,500 rows; the same for all members of two scalers."""
-    monkeypatch.setattr(stream, "stretch_rows", lambda n_columns: 1500)
+    """A training set in a file, three folds, in stretches of 1,536 rows; the same for all members of two scalers."""
+    monkeypatch.setattr(store, "STRETCH_BYTES", 1536 * 7 * 8)
     data = streamed.load(Data(path, target="label"), Validation("kfold", folds=3), None, 0)
     train, _ = data.streamed.write(tmp_path / "rows")
     data = dataclasses.replace(data.train, features=train)
@@ -135,6 +135,53 @@ def test_its_end_is_that_of_any_run(run):
 
 def test_it_comes_out_the_same_again(run, path):
     assert replay(run.path, "mlp/1", executor="inline").is_same
+
+
+def _many(n_rows=4000):
+    """Rows sorted by class, with a text, steps and pixels that each say what class it is."""
+    generator, label = np.random.default_rng(1), np.sort(np.random.default_rng(0).integers(0, 2, 4000))
+    words = np.array([f"word{i}" for i in range(400)])
+    said = [
+        " ".join([*words[generator.integers(0, 400, 60)], ("good", "bad")[one] if i % 10 else "so so"])
+        for i, one in enumerate(label)
+    ]
+    pixels = generator.integers(0, 90, (n_rows, 12, 12, 3))
+    pixels[:, 3:6, 3:6] += 100 * label[:, np.newaxis, np.newaxis, np.newaxis]
+    steps = generator.normal(0.5 * label[:, np.newaxis], 1.0, (n_rows, 70))
+    return pa.table(
+        {
+            "said": said,
+            "steps": [row[: generator.integers(60, 70)].tolist() for row in steps],
+            "pixels": pa.FixedSizeListArray.from_arrays(pa.array(pixels.ravel(), pa.uint8()), 432),
+            "label": label,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "column", "space"),
+    [
+        ("text", "said", {"vocabulary": 500, "length": 70, "epochs": 4}),
+        ("sequence", "steps", {"depth": 1, "filters_1": 8, "epochs": 3}),
+        ("image", "pixels", {"blocks": 1, "filters_1": 4, "width_1": 8, "height": 12, "channels": 3, "epochs": 2}),
+        ("mlp", "pixels", {"depth": 1, "width_1": 8, "epochs": 2}),
+    ],
+)
+def test_other_columns_than_numbers_are_streamed_to_the_same_scores(family, column, space, tmp_path):
+    pq.write_table(_many(), tmp_path / "many.parquet", row_group_size=500)
+    space = {**space, "learning_rate": 0.01, "batch_size": 32}
+    searches = (Search(family, sampler="grid", space=space),)
+    data, validation = Data(str(tmp_path / "many.parquet"), "label", (column,)), Validation("holdout", fraction=0.2)
+    job = Job("many", data, searches, validation=validation, resources=Resources(data_mb=1))
+    assert compose.prepare(job).data.streamed is not None
+    result = orchestrator.run(job, tmp_path / "streamed", executor="inline")
+    other = orchestrator.run(dataclasses.replace(job, resources=Resources()), tmp_path / "held", executor="inline")
+    found, expected = (one.leaderboard.best.score for one in (result, other))
+    assert expected > 0.8
+    assert abs(found - expected) < 0.04
+    assert abs(result.test_scores["best"] - other.test_scores["best"]) < 0.04
+    test = pq.read_table(tmp_path / "many.parquet").slice(1000, 2000)
+    assert np.mean(result.best.predict(test) == test["label"].to_numpy()) > 0.75
 
 
 def test_families_that_need_all_rows_are_refused_with_what_would_fit(path):
