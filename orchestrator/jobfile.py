@@ -119,8 +119,9 @@ def draft(data: str, target: str) -> tuple[str, str]:
     task = targets.infer_task(answers)
     findings = checks.target_findings(target, answers, task == "classification")
     checks.refuse_errors(findings)
-    columns = [column for name in usable if (column := _column(name, table)) is not None]
-    odd = {f.column for f in checks.column_findings(columns, table) if f.code in ("all_null_column", "id_like_column")}
+    full = [name for name in usable if not checks.is_empty(table.column(name))]
+    columns = [column for name in full if (column := _column(name, table)) is not None]
+    odd = {f.column for f in checks.column_findings(columns, table) if f.code == "id_like_column"}
     kept = [c for c in columns if c.name not in odd]
     excluded = [name for name in features if name not in {c.name for c in kept}]
     if not kept:

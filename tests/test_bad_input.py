@@ -277,10 +277,6 @@ BAD_COLUMNS = {
     "a class of one row": ({"y": ["u"] * 39 + ["v"]}, ["data.target: class 'v'", "one row", "stratify: false"]),
     "a class with a long name": ({"y": ["u"] * 39 + ["v" * 9999]}, ["data.target: class 'vvv", "..."]),
     "a target of times": ({"y": pa.array([0, 1] * 20, pa.timestamp("s"))}, ["data.target", "timestamp", "expected"]),
-    "a column of nulls": ({"c": pa.array(NOTHING, pa.float64())}, ["data.features", "'c' is null", 'exclude: ["c"]']),
-    "a column of nan": ({"c": pa.array([NAN] * 40)}, ["data.features", "'c' is null", 'exclude: ["c"]']),
-    "a column of Arrow's type null": ({"c": pa.nulls(N_ROWS)}, ["data.features", "'c'", "null", 'exclude: ["c"]']),
-    "a column of no strings": ({"c": pa.array(NOTHING, pa.string())}, ["data.features", "'c' is null", "exclude"]),
     "a column of ids": (
         {"c": pa.array([b"1"] * 40, pa.binary(1))},
         ["'c'", "fixed_size_binary", 'data.exclude: ["c"]'],
@@ -298,8 +294,6 @@ BAD_COLUMNS = {
     "a vector with null in it": ({"c": vectors([*SOME, [0, None]])}, ["'c', row 39", "null in it", 'exclude: ["c"]']),
     "a vector with nan in it": ({"c": vectors([*SOME, [NAN, 0]])}, ["'c', row 39", "nan in it", 'exclude: ["c"]']),
     "a sequence with null in it": ({"c": [*SOME, [0, 1, None]]}, ["'c', row 39", "null in it", 'exclude: ["c"]']),
-    "sequences of null alone": ({"c": pa.array(NOTHING, pa.list_(pa.int8()))}, ["'c' is null in every", "exclude"]),
-    "images of null alone": ({"c": pa.array(NOTHING, pa.binary())}, ["'c' is null in every", "exclude"]),
     "an image that is null": ({"c": [IMAGE] * 39 + [None]}, ["'c', row 39", "is null", "image", 'exclude: ["c"]']),
     "an image of another size": (
         {"c": [IMAGE] * 39 + [image(np.zeros((4, 3)))]},
@@ -308,8 +302,8 @@ BAD_COLUMNS = {
     "an image that is damaged": ({"c": [IMAGE] * 39 + [IMAGE[:45]]}, ["'c', row 39", "damaged", 'exclude: ["c"]']),
     "infinite values": ({"c": [float("inf")] + [0.0] * 39}, ["data.features", "'c'", "infinite", "finite", "exclude"]),
     "a column whose name is a sentence": (
-        {'b, c: \n"d"': pa.array(NOTHING, pa.float64())},
-        [r"""'b, c: \n"d"' is null""", r'data.exclude: ["b, c: \n\"d\""]'],
+        {'b, c: \n"d"': [float("inf")] + [0.0] * 39},
+        [r"""'b, c: \n"d"' holds infinite""", r'data.exclude: ["b, c: \n\"d\""]'],
     ),
 }
 
@@ -366,11 +360,27 @@ def test_bad_data_have_the_same_exit_code_under_every_verb(verb, folder, make_jo
     assert cli(verb, make_job()).code == DATA
 
 
-def test_check_lists_all_that_it_found(folder, make_job, cli):
-    write(folder / "data.parquet", columns(c=pa.array(NOTHING, pa.int8()), d=pa.array(NOTHING, pa.string())))
+def test_columns_that_hold_nothing_are_told_of_and_left_out(folder, make_job, cli):
+    empty = {
+        "nulls": pa.array(NOTHING, pa.int8()),
+        "nan": [NAN] * 40,
+        "null type": pa.nulls(N_ROWS),
+        "strings": pa.array(NOTHING, pa.string()),
+        "lists": pa.array(NOTHING, pa.list_(pa.int8())),
+        "images": pa.array(NOTHING, pa.binary()),
+    }
+    write(folder / "data.parquet", columns(**empty))
     outcome = cli("check", make_job())
-    assert outcome.code == DATA
-    assert [line.split(":")[1].strip() for line in outcome.out.splitlines()] == ["all_null_column"] * 2
+    found = [line.split(": ")[1:4] for line in outcome.out.splitlines()[:-2]]
+    assert {code for code, _, _ in found} == {"all_null_column"}
+    assert sorted(text.split("'")[1] for _, _, text in found) == sorted(empty)
+    assert "32 training and 8 test rows, 2 columns" in outcome.out.splitlines()[-1]
+    assert outcome.code == 0
+
+
+def test_a_dataset_whose_columns_all_hold_nothing_is_refused(folder, make_job, refused):
+    write(folder / "data.parquet", pa.table({"a": [1.0] * 40, "b": pa.array(NOTHING, pa.int8()), "y": ["u", "v"] * 20}))
+    refused(DATA, ["data.features: no column is left to learn from", "expected at least one"], "run", make_job())
 
 
 def test_a_class_with_fewer_rows_than_folds_is_a_warning(folder, make_job, cli):

@@ -138,7 +138,7 @@ def test_check_prints_its_findings_and_a_verdict(folder, make_job, cli):
     finding, splits, verdict = outcome.out.splitlines()
     assert splits == "splits: test rows drawn at random, stratified (0.2 of the rows); StratifiedKFold, 5 folds"
     assert finding.startswith("warning: constant_column: column 'c'")
-    assert verdict.startswith("small: fit to run. classification of 'y', 32 training and 8 test rows, 3 columns")
+    assert verdict.startswith("small: fit to run. classification of 'y', 32 training and 8 test rows, 2 columns")
     assert not (folder / "home").exists()
 
 

@@ -8,7 +8,7 @@ from builders import N_ROWS, columns, image, write
 
 KINDS = {
     "text": pa.array([f"{i} is the number of this row" for i in range(N_ROWS)]),
-    "vector": pa.array([[1, 2]] * N_ROWS, pa.list_(pa.uint8(), 2)),
+    "vector": pa.array([[i, 2] for i in range(N_ROWS)], pa.list_(pa.uint8(), 2)),
     "image": pa.array([image(np.zeros((2, 2)))] * N_ROWS),
     "sequence": pa.array([[1.0, 2.0], None] * (N_ROWS // 2)),
 }

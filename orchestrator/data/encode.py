@@ -73,6 +73,14 @@ class Features:
         }
         return Features(self.matrix[rows], taken)
 
+    def select(self, some: Sequence[Column], columns: Sequence[Column]) -> Features:
+        """Return the features of some of the columns, in their order."""
+        if len(some) == len(columns):
+            return self
+        names = {column.name for column in some}
+        places = [place for place, column in enumerate(scalars(columns)) if column.name in names]
+        return Features(self.matrix[:, places], {n: array for n, array in self.arrays.items() if n in names})
+
     def parts(self) -> Iterator[Features]:
         """Yield all rows in order, as many at a time as are in memory anyway."""
         yield self

@@ -21,6 +21,7 @@ from orchestrator.data.checks import Finding
 from orchestrator.data.columns import SCALARS, check_target
 from orchestrator.data.dependence import Dependence, Rows, dependence_of
 from orchestrator.data.encode import Column, Features, Signature, Task
+from orchestrator.data.plain import plain_type
 from orchestrator.data.rows import Rows as ChosenRows
 from orchestrator.errors import DataError, JobError, did_you_mean, shown
 from orchestrator.job import Data, Test, Validation, honest_test
@@ -55,6 +56,11 @@ class TrainingSet:
     code: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     dependence: Dependence | None = None
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are, all of them in these rows; 0 for regression."""
+        return int(self.target.max()) + 1 if self.task == "classification" else 0
 
     @property
     def matrix(self) -> encode.Floats:
@@ -176,7 +182,7 @@ def load(
     tables = read_tables(data, validation, seed, most_bytes=most_bytes)
     checks.refuse_errors(tables.findings)
     table, rows = tables.train.table, tables.train.places
-    columns = tuple(
+    described = tuple(
         roles.noted(
             missing.noted(
                 encode.column_of(name, table.column(name), is_text=is_text(data, name), rows=rows), data.missing
@@ -184,14 +190,21 @@ def load(
             data.columns.get(name),
         )
         for name in tables.features
+        if not checks.is_empty(table.column(name))
     )
-    findings = [*tables.findings, *checks.column_findings(columns, table)]
-    checks.refuse_errors(findings)
     target = table.column(data.target)
     classes = targets.class_values(target) if tables.task == "classification" else ()
+    check_classes(Signature((), data.target, tables.task, classes))
+    named = named_columns(data)
+    findings = [*tables.findings, *checks.column_findings(described, table, named)]
+    findings += [checks.all_null_finding(name) for name in tables.features if checks.is_empty(table.column(name))]
+    features = encode.encode(table, described, rows)
+    of_one_value = {f.column for f in findings if f.code == "constant_column"}
+    findings += checks.copied_findings(described, features, of_one_value, named)
+    columns = left(described, findings, named)
+    features = features.select(columns, described)
     signature = Signature(columns, data.target, tables.task, classes)
-    features, y = encode.encode(table, columns, rows), target_of(target, signature)
-    check_classes(signature)
+    y = target_of(target, signature)
     marks = table.column(validation.column) if validation.kind == "predefined" else None
     folds = split.folds(validation, y, tables.task == "classification", seed, tables.dependence, marks)
     if tables.dependence is not None and validation.column is None:
@@ -209,7 +222,7 @@ def load(
         data.target,
         tables.task,
         columns,
-        table.select(tables.features),
+        table.select([column.name for column in columns]),
         features,
         y,
         len(classes),
@@ -218,7 +231,7 @@ def load(
         table.select(tables.beside),
         None if test is None else test.features,
         None if test is None else test.target,
-        data.test is not None and data.test.fraction is None,
+        data.test is not None and (data.test.path or data.test.column) is not None,
     )
     findings, silenced = checks.heard([*findings, *checks.data_findings(looked)], silence)
     checks.refuse_errors(findings)
@@ -241,7 +254,7 @@ def load(
         seed,
         dependence=tables.dependence,
     )
-    schema = {c.name: c.type for c in columns} | {data.target: str(target.type)}
+    schema = {name: str(plain_type(table.schema.field(name).type)) for name in [*tables.features, data.target]}
     test_table = tables.test.table if keeps_test_table and tables.test is not None else None
     sensitive = table.select(data.sensitive) if data.sensitive else None
     return LoadedData(
@@ -256,6 +269,31 @@ def load(
         tuple(silenced),
         tables.sampled_of,
     )
+
+
+_TELL_NOTHING = {"all_null_column"}, {"constant_column", "copied_column"}
+
+
+def named_columns(data: Data) -> frozenset[str]:
+    """Return the features that the job names, which are learnt from although they may tell nothing."""
+    return frozenset([*(data.features or ()), *data.columns, *data.text])
+
+
+def left(columns: Sequence[Column], findings: Sequence[Finding], named: frozenset[str]) -> tuple[Column, ...]:
+    """Return the columns that there is something to learn from.
+
+    Raises:
+        DataError: There are none.
+    """
+    told = {(f.code, f.column) for f in findings}
+    empty, idle = ({name for code, name in told if code in codes} for codes in _TELL_NOTHING)
+    kept = tuple(c for c in columns if c.name not in empty and (c.name in named or c.name not in idle))
+    if not kept:
+        raise DataError(
+            "data.features: no column is left to learn from, as all hold nothing, or one value in all training rows; "
+            "expected at least one that does not"
+        )
+    return kept
 
 
 def check_classes(signature: Signature) -> None:
@@ -314,6 +352,8 @@ def read_tables(
     names = dataset.schema.names
     reserved, closed = _reserved(data, validation, names)
     features = parquet.columns_in_use(names, data.target, data.features, data.exclude, closed)
+    empty = [name for name in features if pa.types.is_null(dataset.schema.field(name).type)]
+    features = [name for name in features if name not in empty]
     for name in features:
         encode.kind_of(name, dataset.schema.field(name).type)
     _check_text(data.text, features, dataset.schema)
@@ -333,6 +373,7 @@ def read_tables(
     target = table.column(data.target)
     task: Task = targets.infer_task(target) if data.task == "auto" else data.task
     findings = checks.target_findings(data.target, target, task == "classification")
+    findings += [checks.all_null_finding(name) for name in empty]
     sampled_of = chosen.n_rows if table.num_rows < chosen.n_rows else None
     if sampled_of is not None:
         findings.append(checks.sample_finding(table.num_rows, sampled_of))

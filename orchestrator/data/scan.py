@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data import arrays, dates, encode
-from orchestrator.data.checks import Finding
+from orchestrator.data.checks import Finding, all_null_finding, constant_finding
 from orchestrator.data.columns import DATE_PARTS, Column, Kind, excluding, shape_of
 from orchestrator.errors import DataError
 
@@ -66,15 +66,11 @@ class Scan(ABC):
         """Return the column as the training rows have it."""
         return replace(self._column, has_nulls=self._n_nulls > 0)
 
-    def finding(self) -> Finding | None:
-        """Return what there is to say of the training rows."""
-        name = self._column.name
+    def finding(self, kept: Collection[str]) -> Finding | None:
+        """Return what there is to say of the training rows; `kept` are columns that are learnt from all the same."""
         if self._n_nulls == self._n_rows:
-            message = f"data.features: column {name!r} is null in every training row; leave it out with "
-            return Finding("all_null_column", "error", message + excluding(name), name)
-        if not self._has_one_value:
-            return None
-        return Finding("constant_column", "warning", f"column {name!r} has one value in all training rows", name)
+            return all_null_finding(self.name)
+        return constant_finding(self.name, is_kept=self.name in kept) if self._has_one_value else None
 
     def digest(self) -> bytes:
         """Return a hash of all values in the order of the rows, however they came."""

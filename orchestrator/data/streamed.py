@@ -21,6 +21,7 @@ import pyarrow.dataset as ds
 from orchestrator.data import checks, encode, missing, parquet, roles, split, stream
 from orchestrator.data import target as targets
 from orchestrator.data.array_file import ArrayFile
+from orchestrator.data.checks import Finding
 from orchestrator.data.columns import SCALARS, Column, Kind
 from orchestrator.data.load import (
     LoadedData,
@@ -29,6 +30,8 @@ from orchestrator.data.load import (
     check_classes,
     check_seen,
     is_text,
+    left,
+    named_columns,
     read_tables,
     target_of,
 )
@@ -132,8 +135,11 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int, sile
     del tables, target
     pa.default_memory_pool().release_unused()
     scans = _scanned(dataset, data, features, place)
-    columns = tuple(roles.noted(missing.noted(one.column(), data.missing), data.columns.get(one.name)) for one in scans)
-    found = [finding for one in scans if (finding := one.finding()) is not None]
+    described = tuple(
+        roles.noted(missing.noted(one.column(), data.missing), data.columns.get(one.name)) for one in scans
+    )
+    found = _findings(scans, described, named_columns(data))
+    columns = left(described, found, named_columns(data))
     findings, silenced = checks.heard([*told, *found], silence)
     checks.refuse_errors(findings)
     signature = encode.Signature(columns, data.target, bare.task, classes)
@@ -152,7 +158,7 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int, sile
         test,
         signature,
         fingerprint,
-        {c.name: c.type for c in columns} | {data.target: target_type},
+        {c.name: c.type for c in described} | {data.target: target_type},
         tuple(findings),
         silenced=tuple(silenced),
         sampled_of=sampled_of,
@@ -192,13 +198,28 @@ def _some(table: pa.Table, rows: npt.NDArray[np.bool_]) -> pa.Table:
     return table if rows.all() else table.filter(pa.array(rows))
 
 
+def _findings(scans: Sequence[Scan], columns: Sequence[Column], named: frozenset[str]) -> list[Finding]:
+    """Return what there is to say of single columns, and of copies."""
+    found = []
+    first: dict[object, str] = {}
+    for scan, column in zip(scans, columns, strict=True):
+        finding = scan.finding(named)
+        if finding is None:
+            original = first.setdefault((column.kind, column.categories, scan.digest()), column.name)
+            if original != column.name:
+                finding = checks.copied_finding(column.name, original, is_kept=column.name in named)
+        found += [] if finding is None else [finding]
+    return found
+
+
 def _to_come(scans: Sequence[Scan], columns: Sequence[Column], n_rows: int) -> StoredFeatures:
     """Return features that have not been written yet."""
     dtype = "float32" if all(one.is_exact for one in scans) else "float64"
     shapes = tuple((c.name, c.shape if c.kind in _DENSE else ()) for c in columns if c.kind not in SCALARS)
-    names = {name for name, _ in shapes}
+    names = {column.name for column in columns}
+    scans = [one for one in scans if one.name in names]
     n_seen = max(1, *(one.n_seen for one in scans))
-    row_bytes = -(-sum(one.n_bytes for one in scans if one.name in names) // n_seen)
+    row_bytes = -(-sum(one.n_bytes for one in scans if one.name in dict(shapes)) // n_seen)
     others = ArrayFile("", shapes, row_bytes, n_rows) if shapes else None
     return StoredFeatures("", n_rows, len(columns) - len(shapes), dtype, others)
 

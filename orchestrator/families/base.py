@@ -194,7 +194,7 @@ class Shape:
     def of(cls, data: TrainingSet) -> Shape:
         """Describe the training rows."""
         rows = tuple((len(f.train), len(f.valid)) for f in data.folds)
-        n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+        n_classes = data.n_classes
         return cls(data.key, rows, data.columns, data.task, data.metric, n_classes, len(data.target))
 
     @property

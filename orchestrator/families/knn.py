@@ -155,7 +155,7 @@ def _scores(
             yield k, float(scorer(regressor, truth, truth)), said_by(data.metric, regressor, truth, 0)
         return
     classes = np.unique(data.target[rows.train]).astype(np.int64)
-    n_classes = int(data.target.max()) + 1
+    n_classes = data.n_classes
     for k, classifier in neighbours.classifiers(found, classes, ks, weighting):
         said = said_by(data.metric, classifier, truth, n_classes)
         if data.metric == "accuracy":  # what the scorer computes, without its checks, which cost more than the vote
@@ -200,7 +200,7 @@ def prepared_plane(plane: Plane, data: TrainingSet) -> Prepared:
     """Fit a plane's preparation and index on its fold's training rows, and prepare the others as queries."""
     started = time.perf_counter()
     rows = data.folds[plane.fold]
-    n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+    n_classes = data.n_classes
     train: Any = input_of(data.features, data.columns, rows.train)
     queries: Any = input_of(data.features, data.columns, rows.valid)
     with fitting():
@@ -357,7 +357,7 @@ class KNN:
 
     def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
         """Fit preparation and model on all rows."""
-        n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+        n_classes = data.n_classes
         pipeline = self.estimator(params, data.columns, n_classes, data.seed)
         with fitting():
             pipeline.fit(input_of(data.features, data.columns), data.target)

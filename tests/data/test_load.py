@@ -59,7 +59,9 @@ def test_a_refusal_names_the_row_as_the_dataset_has_it(test, row, folder):
 def test_test_rows_of_their_own_are_read_as_the_training_rows_are(folder):
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(80), pa.uint8()), 2)
     write(folder / "d.parquet", columns(v=vectors, c=WORDS))
-    one = loaded(write(folder / "t.parquet", columns(v=vectors, c=WORDS.slice(0, 1).take([0] * 40))))
+    one = loaded(
+        write(folder / "t.parquet", columns(v=vectors, c=WORDS.slice(0, 1).take([0] * 40))), features=("v", "c")
+    )
     assert kinds(one)["c"] == "category"
     data = loaded(folder / "d.parquet", test=Test(path=str(folder / "t.parquet")))
     assert data.test.features.arrays["c"].to_pylist() == [WORDS[0].as_py()] * 40
@@ -68,6 +70,22 @@ def test_test_rows_of_their_own_are_read_as_the_training_rows_are(folder):
     write(folder / "t.parquet", columns(v=wider, c=WORDS))
     with pytest.raises(DataError, match=r"'v', row 0 .*has 3 numbers; expected 2"):
         loaded(folder / "d.parquet", test=Test(path=str(folder / "t.parquet")))
+
+
+def test_columns_that_tell_nothing_are_left_out_unless_the_job_names_them(folder):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(80), pa.uint8()), 2)
+    same = {"one": [7] * 40, "w": vectors, "when": pa.array([3] * 40, pa.date32())}
+    copies = {"b2": pa.array(columns()["b"]).cast(pa.float64()), "c": WORDS, "c2": WORDS}
+    write(folder / "d.parquet", columns(v=vectors, none=pa.nulls(40), **same, **copies))
+    data = loaded(folder / "d.parquet")
+    assert list(kinds(data)) == ["a", "b", "v", "c"]
+    assert data.train.matrix.shape[1] == data.test.matrix.shape[1] == 2
+    assert list(data.train.features.arrays) == list(data.test.features.arrays) == ["v", "c"]
+    found = {(f.code, f.column) for f in data.findings if f.code != "id_like_column"}
+    assert found >= {("constant_column", "one"), ("constant_column", "when"), ("all_null_column", "none")}
+    assert found >= {("copied_column", name) for name in ("w", "b2", "c2")}
+    named = loaded(folder / "d.parquet", features=("a", "b", "one", "b2", "w", "v"))
+    assert sorted(kinds(named)) == ["a", "b", "b2", "one", "v", "w"]
 
 
 def test_arrays_are_read_only_as_on_a_worker(folder):

@@ -35,6 +35,9 @@ def table(n_rows=5000):
             "drawn": pa.FixedSizeListArray.from_arrays(pa.array(generator.integers(0, 255, 2 * n_rows), pa.uint8()), 2),
             "steps": pa.array([row[:n].tolist() for row, n in zip(numbers, lengths, strict=True)]),
             "label": pa.array(label),
+            "same": pa.array(["x"] * n_rows),
+            "none": pa.nulls(n_rows, pa.float32()),
+            "said again": pa.array([None if i % 7 == 0 else f"word {i} of a long text" for i in range(n_rows)]),
         }
     )
 
@@ -64,6 +67,10 @@ def test_folds_and_test_rows_are_those_of_a_run_in_memory(path, tmp_path, valida
     train, test = _written(found, tmp_path / "rows")
     assert found.signature == held.signature
     assert found.schema == held.schema
+    left_out = {"all_null_column", "constant_column", "copied_column"}
+    told, expected = ({f for f in one.findings if f.code in left_out} for one in (found, held))
+    assert told == expected
+    assert {f.column for f in told} == {"same", "none", "said again"}
 
     for one, other in zip(found.train.folds, held.train.folds, strict=True):
         for part in ("train", "valid"):
@@ -180,7 +187,7 @@ def test_what_needs_the_whole_table_is_refused(path, data, validation, message):
         (pa.array([[1.0, np.inf]] * 40), DataError, "'v', row 0 .* has infinite values"),
         (pa.array([b"no picture"] * 40), DataError, "'v', row 0 .* is not a PNG or JPEG image"),
         (pa.array([np.inf] * 40), DataError, "'v' holds infinite values"),
-        (pa.array([None] * 40, pa.float64()), DataError, "'v' is null in every training row"),
+        (pa.array([None] * 40, pa.float64()), DataError, "no column is left to learn from"),
     ],
 )
 def test_columns_that_cannot_be_streamed_are_named(tmp_path, values, error, message):

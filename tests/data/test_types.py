@@ -180,7 +180,7 @@ def test_all_types_that_parquet_has_are_read_from_a_file(folder):
     path = write(
         folder / "d.parquet", pa.table({**columns(), **dict(zip(table.column_names, table.columns, strict=True))})
     )
-    data = load(Data(str(path), target="y"), Validation(), None, 3)
+    data = load(Data(str(path), target="y", features=tuple(table.column_names)), Validation(), None, 3)
     kinds = {column.name: column.kind for column in data.signature.columns}
     assert {name: kinds[name] for name in table.column_names} == {
         name: "date" if name in DATES else (READ | ARRAYS)[name][1] for name in table.column_names

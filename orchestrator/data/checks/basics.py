@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -136,20 +136,19 @@ def random_folds_findings(dependence: Dependence) -> list[Finding]:
     return [Finding("random_folds", "warning", message, name)]
 
 
-def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]:
-    """Look at the features of the training rows."""
+def column_findings(columns: Sequence[Column], table: pa.Table, kept: Collection[str] = ()) -> list[Finding]:
+    """Look at the features of the training rows.
+
+    Args:
+        columns: What they are.
+        table: The training rows.
+        kept: Columns that the job names, which are learnt from although they hold one value.
+    """
     findings: list[Finding] = []
     for column in columns:
         values = table.column(column.name)
-        if len(values) and _null_count(values) == len(values):
-            message = (
-                f"data.features: column {column.name!r} is null in every training row; leave it out with "
-                f"{excluding(column.name)}"
-            )
-            findings.append(Finding("all_null_column", "error", message, column.name))
-        elif (column.kind in SCALARS or column.kind == "date") and len(plain(values).unique()) == 1:
-            message = f"column {column.name!r} has one value in all training rows"
-            findings.append(Finding("constant_column", "warning", message, column.name))
+        if len(values) and _is_constant(column, values):
+            findings.append(constant_finding(column.name, is_kept=column.name in kept))
         elif column.kind == "category" and len(column.categories) > 0.5 * len(values) and len(values) > 20:
             message = (
                 f"column {column.name!r} has {len(column.categories)} distinct strings in {len(values)} training "
@@ -157,6 +156,36 @@ def column_findings(columns: Sequence[Column], table: pa.Table) -> list[Finding]
             )
             findings.append(Finding("id_like_column", "warning", message, column.name))
     return findings
+
+
+def _is_constant(column: Column, values: pa.ChunkedArray) -> bool:
+    """Tell whether all training rows have the same value; null is one, too."""
+    if column.kind in SCALARS or column.kind in ("date", "text"):
+        return len(plain(values).unique()) == 1
+    return column.kind == "vector" and all(value == values[0] for value in values)
+
+
+def is_empty(values: pa.ChunkedArray) -> bool:
+    """Tell whether there is nothing in a column, in some rows."""
+    return len(values) > 0 and _null_count(values) == len(values)
+
+
+def all_null_finding(name: str) -> Finding:
+    """Say that a column holds nothing, and is left out."""
+    message = f"data.features: column {name!r} is null in every training row, and is left out"
+    return Finding("all_null_column", "warning", message, name)
+
+
+def constant_finding(name: str, *, is_kept: bool) -> Finding:
+    """Say that a column holds one value; `is_kept` where the job names it, so that it is learnt from all the same."""
+    instead = f"consider {excluding(name)}" if is_kept else "and is left out"
+    return Finding("constant_column", "warning", f"column {name!r} has one value in all training rows, {instead}", name)
+
+
+def copied_finding(name: str, original: str, *, is_kept: bool) -> Finding:
+    """Say that a column is a copy of another one."""
+    instead = f"consider {excluding(name)}" if is_kept else "and is left out"
+    return Finding("copied_column", "warning", f"column {name!r} is an exact copy of {original!r}, {instead}", name)
 
 
 def accuracy_findings(looked: Looked) -> list[Finding]:

@@ -44,7 +44,6 @@ _ALL = (
         "a class has one row, and a stratified draw of test rows needs two",
         "remove or merge it, or `data.test.stratify: false`",
     ),
-    _fatal("all_null_column", "a feature is null in every training row", "`data.exclude`"),
     Code(
         "target_copy",
         "error",
@@ -59,8 +58,17 @@ _ALL = (
         "the metric is accuracy, and one class has less than 1 % of the rows, or another at least 95 %",
         "`metric: balanced_accuracy`, `average_precision` or `matthews_corrcoef`",
     ),
-    _warning("constant_column", "a feature has one value in all training rows", "`data.exclude`"),
-    _warning("copied_column", "a feature is an exact copy of another", "`data.exclude`"),
+    _warning("all_null_column", "a feature is null in every training row; it is left out", "`data.exclude`"),
+    _warning(
+        "constant_column",
+        "a feature has one value in all training rows; it is left out unless the job names it",
+        "`data.exclude`",
+    ),
+    _warning(
+        "copied_column",
+        "a feature is an exact copy of another; it is left out unless the job names it",
+        "`data.exclude`",
+    ),
     _warning("unused_column", "no search learns from a feature's kind", "`data.exclude`, or a family that does"),
     _warning(
         "id_like_column",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from orchestrator.data.checks.basics import copied_finding
 from orchestrator.data.checks.finding import Finding
 from orchestrator.data.checks.looked import Looked
-from orchestrator.data.columns import SCALARS, Column, excluding, scalars
-from orchestrator.data.encode import Features
+from orchestrator.data.columns import SCALARS, Column, scalars
+from orchestrator.data.encode import Features, plain_arrays
 
 IN_BOTH, CONFLICTING = 0.01, 0.05
 _MOSTLY_COPIES = 0.5
@@ -20,7 +22,6 @@ _MOSTLY_COPIES = 0.5
 _BY_CHANCE = 1.3
 """Copies come about by chance where leaving out one column or another gives so many more."""
 _MOST_COLUMNS = 12
-_ODD = np.uint64(0x9E3779B97F4A7C15)
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -86,22 +87,31 @@ def _richest(columns: Sequence[Column]) -> list[Column]:
     return sorted(kept, key=lambda c: (c.kind != "number", -len(c.categories)))[:_MOST_COLUMNS]
 
 
-def copied_findings(looked: Looked) -> list[Finding]:
-    """Look for features that are exact copies of others."""
+def copied_findings(
+    columns: Sequence[Column], features: Features, constant: Collection[str | None], kept: Collection[str] = ()
+) -> list[Finding]:
+    """Look for features that are exact copies of others, of numbers in another type too.
+
+    Args:
+        columns: The features.
+        features: The training rows.
+        constant: Columns that hold one value or none, of which there is nothing more to say.
+        kept: Columns that the job names, which are learnt from although they are copies.
+    """
     first: dict[bytes, str] = {}
     found = []
-    for column, values in looked.scalar_columns():
-        present = values[~np.isnan(values)]
-        if not len(present) or (present == present[0]).all():
+    places = {column.name: place for place, column in enumerate(scalars(columns))}
+    for column in columns:
+        if column.name in constant:
             continue
-        content = np.ascontiguousarray(values + 0.0)
-        names = b"" if column.kind != "category" else repr(column.categories).encode()
-        key = names + content[: min(len(content), 4096)].tobytes() + np.uint64(_mixed(content).sum()).tobytes()
-        if key in first:
-            message = f"column {column.name!r} is an exact copy of {first[key]!r}; consider {excluding(column.name)}"
-            found.append(Finding("copied_column", "warning", message, column.name))
-        else:
-            first[key] = column.name
+        is_scalar = column.name in places
+        content = features.matrix[:, places[column.name]] + 0.0 if is_scalar else features.arrays[column.name]
+        digest = hashlib.blake2b(repr((column.kind, column.categories, column.shape)).encode(), digest_size=16)
+        for part in plain_arrays(content):
+            digest.update(np.ascontiguousarray(part).data)
+        original = first.setdefault(digest.digest(), column.name)
+        if original != column.name:
+            found.append(copied_finding(column.name, original, is_kept=column.name in kept))
     return found
 
 
@@ -144,7 +154,3 @@ def _scrambled(bits: Hashes) -> Hashes:
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
-
-
-def _mixed(values: npt.NDArray[np.float64]) -> Hashes:
-    return _scrambled(_scrambled(_bits(values)) + np.arange(len(values), dtype=np.uint64) * _ODD)

@@ -194,7 +194,7 @@ class EstimatorFamily:
     def fit(self, params: Params, data: TrainingSet, epochs: int | None) -> Fitted:
         """Fit preparation and model on all rows."""
         one = self.estimator_of(params, data.task)
-        n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+        n_classes = data.n_classes
         steps = one.preparing.steps(data.columns, n_classes, data.seed)
         matrix: Any = input_of(data.features, data.columns)
         with fitting():

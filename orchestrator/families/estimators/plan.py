@@ -105,7 +105,7 @@ class FitUnit(Unit):
         with one_thread():
             started = time.perf_counter()
             fold, target = data.folds[self.fold], data.target
-            n_classes = int(target.max()) + 1 if data.task == "classification" else 0
+            n_classes = data.n_classes
             train: Any = input_of(data.features, data.columns, fold.train)
             valid: Any = input_of(data.features, data.columns, fold.valid)
             preparing = self.estimators[0].preparing
@@ -163,7 +163,7 @@ def _scored(model: Any, valid: Array, data: TrainingSet, truth: Array) -> tuple[
     if data.task == "regression":
         answered = AnsweredRegressor(np.asarray(model.predict(valid), np.float64).reshape(len(valid)))
         return float(scorer(answered, truth, truth)), said_by(data.metric, answered, truth, 0)
-    n_classes = int(data.target.max()) + 1
+    n_classes = data.n_classes
     if scores_labels(data.metric):
         labels = np.asarray(model.predict(valid)).astype(np.int64)
         classified = AnsweredClassifier(np.zeros((len(valid), n_classes)), labels)

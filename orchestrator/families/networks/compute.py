@@ -52,7 +52,7 @@ def train_unit(
     }
     if unit.until:
         return UnitOutput(answers, {m.name: state for m, state in zip(unit.members, reached, strict=True)})
-    n_classes = int(data.target.max()) + 1 if data.task == "classification" else 0
+    n_classes = data.n_classes
     out_of_fold = {
         unit.members[i].answer(None): OutOfFold(_compact(data.metric, one, n_classes), reached[i].curve)
         for i, one in by_place.items()

@@ -116,7 +116,7 @@ class Stream:
     def _counted(self, rows: Array) -> Array:
         if self._data.task == "regression":
             return np.zeros(1)
-        target, n_classes = self._data.target, int(self._data.target.max()) + 1
+        target, n_classes = self._data.target, self._data.n_classes
         counts = np.zeros(n_classes, np.int64)
         for start in range(0, len(rows), self._step):
             counts += np.bincount(target[rows[start : start + self._step]], minlength=n_classes)

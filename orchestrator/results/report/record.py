@@ -94,11 +94,15 @@ def _columns(run: Run) -> Table:
     rows = []
     for name, kind in schema.items():
         column = known.get(name)
-        row = [Cell(name), Cell(kind), Cell("target" if column is None else _read_as(column))]
+        row = [Cell(name), Cell(kind), Cell(_read_as(column) if column else _role_of(name, run))]
         if recipe is not None:
             row.append(Cell("" if column is None else described(column, recipe, n_classes)))
         rows.append(row)
     return Table(header, rows, "Columns", is_folded=True)
+
+
+def _role_of(name: str, run: Run) -> str:
+    return "target" if name == run.signature.target else "left out: it says nothing that others do not"
 
 
 def _read_as(column: Column) -> str:
