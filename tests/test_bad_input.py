@@ -301,6 +301,10 @@ BAD_COLUMNS = {
     ),
     "an image that is damaged": ({"c": [IMAGE] * 39 + [IMAGE[:45]]}, ["'c', row 39", "damaged", 'exclude: ["c"]']),
     "infinite values": ({"c": [float("inf")] + [0.0] * 39}, ["data.features", "'c'", "infinite", "finite", "exclude"]),
+    "values beyond single precision": (
+        {"c": [-1.7e308] + [0.0] * 39},
+        ["'c' holds values such as -1.7e+308", "below 3.4e+38", "data.missing", 'exclude: ["c"]'],
+    ),
     "a column whose name is a sentence": (
         {'b, c: \n"d"': [float("inf")] + [0.0] * 39},
         [r"""'b, c: \n"d"' holds infinite""", r'data.exclude: ["b, c: \n\"d\""]'],

@@ -37,6 +37,8 @@ MISSING = -1.0
 """The code of a category that is null; null is a category of its own."""
 UNSEEN = -2.0
 """The code of a category that the training rows do not have."""
+LARGEST = float(np.finfo(np.float32).max)
+"""Trees and networks compute in single precision, and squares of larger numbers are beyond double precision, too."""
 _READ_AS: Mapping[Kind, Kind] = {"text": "category", "vector": "sequence", "sequence": "vector"}
 """What else than its own kind a column's type may suggest where a model reads it: lists come without their size."""
 _PER_SECOND = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
@@ -203,13 +205,24 @@ def _scalar(values: pa.ChunkedArray, column: Column) -> Floats:
         return np.full(len(values), MISSING if column.kind == "category" else np.nan)
     if column.kind == "category":
         return _codes(values, column)
-    numbers = as_floats(values)
-    if np.isinf(numbers).any():
-        raise DataError(
-            f"data.features: column {column.name!r} holds infinite values; expected finite numbers or nulls. "
-            f"Replace them, or leave it out with {excluding(column.name)}"
-        )
-    return numbers
+    return finite(as_floats(values), column.name)
+
+
+def finite(numbers: Floats, name: str) -> Floats:
+    """Return the numbers of a column, none of which is infinite, or so large that float32 has no number for it.
+
+    Raises:
+        DataError: One is.
+    """
+    if (np.abs(numbers) <= LARGEST).sum() + np.isnan(numbers).sum() == len(numbers):
+        return numbers
+    most = np.nanmax(np.abs(numbers))
+    what = "infinite values" if np.isinf(most) else f"values such as {numbers[np.nanargmax(np.abs(numbers))]:.4g}"
+    raise DataError(
+        f"data.features: column {name!r} holds {what}; expected finite numbers below {LARGEST:.1e}, which models of "
+        "single precision can read, or nulls. Replace them, list them in data.missing where they stand for nothing, "
+        f"or leave it out with {excluding(name)}"
+    )
 
 
 def _array(values: pa.ChunkedArray, column: Column, rows: npt.NDArray[np.int64] | None) -> Any:

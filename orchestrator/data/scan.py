@@ -90,13 +90,8 @@ class NumberScan(Scan):
     _low, _high = np.inf, -np.inf
 
     def _take_in(self, values: pa.ChunkedArray, is_training: Booleans, places: Places) -> None:
-        numbers = encode.as_floats(values)
+        numbers = encode.finite(encode.as_floats(values), self.name)
         self._see([numbers])
-        if np.isinf(numbers).any():
-            raise DataError(
-                f"data.features: column {self._column.name!r} holds infinite values; expected finite numbers or nulls. "
-                f"Replace them, or leave it out with {excluding(self._column.name)}"
-            )
         self.is_exact = self.is_exact and np.array_equal(numbers.astype(np.float32), numbers, equal_nan=True)
         learnt = numbers[is_training]
         present = learnt[~np.isnan(learnt)]
