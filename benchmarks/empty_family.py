@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from orchestrator.data.encode import Kind, Signature
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.families import pipelines
 from orchestrator.families.base import Answer, Engine, Fitted, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.space import Conditions, Params, Range, Space, key_of

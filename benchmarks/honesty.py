@@ -39,7 +39,7 @@ import pyarrow.parquet as pq
 import orchestrator
 from orchestrator import Data, Job, Search, Validation
 from orchestrator.data import load, split
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.families.base import Plan, Shape, UnitOutput, WorkUnit, left_out_rows
 from orchestrator.families.knn import KNN

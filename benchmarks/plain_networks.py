@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator import families
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.families.base import Shape
 from orchestrator.families.networks.plan import inner_split
 from orchestrator.families.networks.structure import Signature

@@ -17,7 +17,8 @@ from orchestrator import defaults, families
 from orchestrator import job as jobs
 from orchestrator.data.checks import Finding, heard
 from orchestrator.data.columns import Column, Kind, excluding
-from orchestrator.data.load import LoadedData, TooLarge, load
+from orchestrator.data.load import load
+from orchestrator.data.sets import LoadedData, TooLarge
 from orchestrator.errors import JobError, RunError, shown
 from orchestrator.families.attached import Attachments
 from orchestrator.families.base import Family, Shape, Sized

@@ -30,7 +30,7 @@ from orchestrator.compose import (
 )
 from orchestrator.data.checks import Finding
 from orchestrator.data.encode import Signature
-from orchestrator.data.load import LoadedData, TrainingSet
+from orchestrator.data.sets import LoadedData, TrainingSet
 from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
 from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Executor

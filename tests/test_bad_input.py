@@ -518,6 +518,12 @@ def test_a_glob_below_a_folder_with_brackets_finds_its_files(folder, make_job, c
 # ---- the test rows
 
 
+def test_a_test_column_of_lists_is_refused(folder, make_job, refused):
+    write(folder / "data.parquet", columns(part=pa.array([[1], [2]] * 20)))
+    job = make_job(data__test={"column": "part", "value": 1})
+    refused(JOB, ["data.test.column: holds values of type list", "expected a column of strings"], "run", job)
+
+
 @pytest.mark.parametrize(("value", "n_found"), [("tset", 0), ("all", N_ROWS)])
 def test_a_test_column_must_mark_some_rows_and_not_all(value, n_found, folder, make_job, refused):
     write(folder / "data.parquet", columns(part=["all"] * N_ROWS))

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from orchestrator import Model
 from orchestrator.data.columns import flat
 from orchestrator.data.encode import MISSING, UNSEEN, Features, column_of, encode
-from orchestrator.data.load import TrainingSet, load
+from orchestrator.data.load import load
 from orchestrator.data.prepare import fitting, input_of, preparation
 from orchestrator.data.recipe import CHOICES, Recipe
+from orchestrator.data.sets import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.families.knn import Plane, prepared_plane
 from orchestrator.families.networks.mlp import MLP

@@ -23,22 +23,13 @@ from orchestrator.data import target as targets
 from orchestrator.data.array_file import ArrayFile
 from orchestrator.data.checks import Finding
 from orchestrator.data.columns import SCALARS, Column, Kind
-from orchestrator.data.load import (
-    LoadedData,
-    TestSet,
-    TrainingSet,
-    check_classes,
-    check_seen,
-    is_text,
-    left,
-    named_columns,
-    read_tables,
-    target_of,
-)
+from orchestrator.data.load import check_classes, check_seen, is_text, left, named_columns, target_of
 from orchestrator.data.plain import plain_table, plain_type
 from orchestrator.data.rows import Rows
 from orchestrator.data.scan import Scan, scan_of
+from orchestrator.data.sets import LoadedData, TestSet, TrainingSet
 from orchestrator.data.store import ShuffledRows, StoredFeatures
+from orchestrator.data.tables import read_tables
 from orchestrator.errors import JobError, shown
 from orchestrator.job import Data, Validation
 

@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from orchestrator.data.encode import Column, Features, Kind, Signature, Task, flat
-from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import MAX_CATEGORIES
+from orchestrator.data.sets import TrainingSet
 from orchestrator.space import Conditions, Params, Space
 
 

@@ -22,9 +22,9 @@ from sklearn.pipeline import Pipeline
 
 from orchestrator.data import recipe as recipes
 from orchestrator.data.encode import Column, Floats, Kind, Signature
-from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import fitting, input_of, preparation
 from orchestrator.data.recipe import Recipe
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import JobError, did_you_mean, shown
 from orchestrator.families import neighbours, pipelines
 from orchestrator.families.base import Answer, Engine, Fitted, OutOfFold, Plan, Shape, Unit, UnitOutput, WorkUnit

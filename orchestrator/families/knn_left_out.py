@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import get_scorer
 
 from orchestrator.data.dependence import Rows
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.families import knn, neighbours
 from orchestrator.families.base import Answer, Shape, Unit, UnitOutput, WorkUnit, left_out_rows

@@ -20,7 +20,7 @@ from sklearn.metrics import get_scorer
 
 from orchestrator.data.columns import SCALARS, Column
 from orchestrator.data.encode import Features, Task
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.data.store import StoredFeatures
 from orchestrator.families.base import Engine, Family, Fitted, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread

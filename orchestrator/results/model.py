@@ -20,8 +20,8 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from orchestrator import families, remote
 from orchestrator.data.decode import blank, decode
 from orchestrator.data.encode import Features, Signature, encode
-from orchestrator.data.load import LoadedData, TestSet, TrainingSet
 from orchestrator.data.profile import Profile
+from orchestrator.data.sets import LoadedData, TestSet, TrainingSet
 from orchestrator.errors import DataError, JobError, OrchestratorError, did_you_mean
 from orchestrator.families.base import Engine, Failure, Family, Fitted, UnitOutput, WorkUnit, mean_and_std
 from orchestrator.families.limits import one_thread

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.base import Family
 from orchestrator.families.scoring import scores_labels

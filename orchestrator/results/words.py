@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import shown
 from orchestrator.job import Test, Validation
 from orchestrator.results.leaderboard import NO_TRIALS, Leaderboard, plain_score

@@ -10,7 +10,8 @@ from PIL import Image
 
 from orchestrator.data import array_file, draw, store, streamed
 from orchestrator.data.array_file import ArrayFile, ShuffledArrays
-from orchestrator.data.load import TooLarge, load
+from orchestrator.data.load import load
+from orchestrator.data.sets import TooLarge
 from orchestrator.data.store import ShuffledFile, StoredFeatures
 from orchestrator.errors import DataError, JobError, RunError
 from orchestrator.job import ColumnRole, Data, Sample, Test, Validation

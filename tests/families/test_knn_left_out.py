@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from orchestrator import families
 from orchestrator.data.encode import Column, Features
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.families import base
 from orchestrator.families.base import LeavesOneOut, Shape

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from orchestrator.data.encode import Column, Features
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.errors import JobError
 from orchestrator.families.base import Shape

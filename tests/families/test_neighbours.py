@@ -15,8 +15,8 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, Nearest
 from threadpoolctl import threadpool_limits
 
 from orchestrator.data.encode import Column, Features
-from orchestrator.data.load import TrainingSet
 from orchestrator.data.recipe import Recipe
+from orchestrator.data.sets import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.families import neighbours
 from orchestrator.families.base import Shape

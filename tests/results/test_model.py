@@ -19,8 +19,8 @@ from sklearn.metrics import get_scorer
 import orchestrator
 from orchestrator import Data, DataError, Job, JobError, Model, Search
 from orchestrator.data.encode import Column, Features
-from orchestrator.data.load import TestSet, TrainingSet
 from orchestrator.data.parquet import BUNDLED
+from orchestrator.data.sets import TestSet, TrainingSet
 from orchestrator.families.knn import KNN
 from orchestrator.families.pipelines import FILE as MODEL_FILE
 from orchestrator.results import sealed

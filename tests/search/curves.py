@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from orchestrator.data.encode import Kind, Signature
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.families import base as units
 from orchestrator.families.base import Answer, Engine, Failure, Fitted, Plan, Shape, UnitOutput, WorkUnit
 from orchestrator.space import Conditions, Params, Range, Space

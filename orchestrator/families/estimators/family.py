@@ -12,9 +12,9 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from orchestrator.data import recipe as recipes
 from orchestrator.data.encode import Column, Kind, Signature, Task
-from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import fitting, input_of
 from orchestrator.data.recipe import Recipe
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import JobError, did_you_mean, shown
 from orchestrator.families import pipelines
 from orchestrator.families.base import Engine, Fitted, Shape

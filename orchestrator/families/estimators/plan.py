@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator import families
-from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import input_of
+from orchestrator.data.sets import TrainingSet
 from orchestrator.families.base import Answer, Failure, OutOfFold, Shape, Unit, UnitOutput, WorkUnit, notify
 from orchestrator.families.estimators.grown import GROWN, beginning
 from orchestrator.families.estimators.preparing import Preparing

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.families.base import Answer, Failure, OutOfFold, UnitOutput, notify
 from orchestrator.families.networks.plan import TrainUnit, block_of, inner_split, standardised
 from orchestrator.families.networks.program import program_of

@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.data.columns import SCALARS
 from orchestrator.data.encode import Column, Features, Kind
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.attached import written
 from orchestrator.families.base import Shape

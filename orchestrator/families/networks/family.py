@@ -13,7 +13,7 @@ import numpy as np
 
 from orchestrator.data import encode
 from orchestrator.data.encode import Column, Features, Kind
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.base import Engine, Fitted, Shape
 from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from orchestrator.data import encode
 from orchestrator.data.encode import Features
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import RunError
 from orchestrator.families.base import Fitted, Shape
 from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures, places

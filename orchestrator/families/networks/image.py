@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from orchestrator.data.encode import Column, Features, Kind, excluding
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.base import Shape
 from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures

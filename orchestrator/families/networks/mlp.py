@@ -18,8 +18,8 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import Pipeline
 
 from orchestrator.data.encode import Column, Features, Kind
-from orchestrator.data.load import TrainingSet
 from orchestrator.data.prepare import SCALERS, scaler_of
+from orchestrator.data.sets import TrainingSet
 from orchestrator.families import pipelines
 from orchestrator.families.base import Shape
 from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures, places

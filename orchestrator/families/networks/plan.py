@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from orchestrator import families
 from orchestrator.data.dependence import Dependence
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.families.base import Engine, Shape, Unit, UnitOutput, WorkUnit
 from orchestrator.families.limits import one_thread
 from orchestrator.families.networks.records import Block, Progressed

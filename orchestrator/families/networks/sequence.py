@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data.encode import Column, Features, Kind
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.base import Shape
 from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from orchestrator.data.encode import Features
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.data.store import StoredFeatures
 from orchestrator.families.networks.records import Array, Block, BlockKey
 from orchestrator.families.networks.structure import Member, seed_of

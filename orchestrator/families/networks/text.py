@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from orchestrator.data.encode import Kind
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.attached import path_of
 from orchestrator.families.base import Shape

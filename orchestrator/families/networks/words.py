@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data.encode import Features
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.errors import JobError
 from orchestrator.families.graph.base import Graph, Tensor, TracedFeatures
 from orchestrator.families.networks.family import Preparation

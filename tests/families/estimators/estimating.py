@@ -3,7 +3,7 @@
 import numpy as np
 
 from orchestrator.data.encode import MISSING, Column, Features
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.data.split import Fold
 from orchestrator.families.base import Shape
 

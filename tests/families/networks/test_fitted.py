@@ -6,7 +6,7 @@ import pytest
 from orchestrator import families
 from orchestrator.data.columns import Column
 from orchestrator.data.encode import Features
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 
 N_ROWS = 1500
 

@@ -96,7 +96,7 @@ def test_the_power_of_two_fills_the_range(pixels, exponent):
 
 
 def _training_set(pixels):
-    from orchestrator.data.load import TrainingSet
+    from orchestrator.data.sets import TrainingSet
 
     kind = "uint8" if pixels.dtype == np.uint8 else "float"
     features = Features(np.empty((len(pixels), 0)), {"x": pixels})

@@ -7,7 +7,7 @@ from builders import columns, write
 
 from orchestrator.data.dependence import Dependence
 from orchestrator.data.encode import Features
-from orchestrator.data.load import TrainingSet
+from orchestrator.data.sets import TrainingSet
 from orchestrator.families.networks.plan import inner_split, n_inner
 
 N = 200
