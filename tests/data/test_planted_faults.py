@@ -92,6 +92,8 @@ PLANTED = {
     "category_variants:y": {"y": np.where(SOME, "A ", CLEAN["y"])},
     "random_split_of_groups": {"p": [f"P{g}" for g in GROUP], "y": OF_GROUP.astype(str)},
     "random_split_of_groups:q": {"q": GROUP * 13, "y": OF_GROUP.astype(str)},
+    "random_split_of_groups:r": {"r": 2**60 + GROUP, "y": OF_GROUP.astype(str)},
+    "random_split_over_time:q": {"q": 1_700_000_000 + 86_400 * (200 * Y + np.arange(N) % 199)},
     "random_split_over_time": {"p": [str(np.datetime64("2024-01-01") + 200 * c + i % 199) for i, c in enumerate(Y)]},
 }  # fmt: skip
 
@@ -134,6 +136,10 @@ def test_drifts_of_given_test_rows_are_found(tmp_path):
 def test_groups_and_times_that_are_left_out_are_looked_at_too(tmp_path):
     group = {"p": [f"P{g}" for g in GROUP], "y": OF_GROUP.astype(str)}
     assert look(tmp_path, group, exclude=("p",)) == ["random_split_of_groups:p"]
+    numbered = {"p": GROUP.astype(float), "y": OF_GROUP.astype(str)}
+    assert look(tmp_path, numbered, exclude=("p",)) == ["random_split_of_groups:p"]
+    unsigned = {"p": pa.array([None, *map(int, GROUP[1:])], pa.uint8()), "y": OF_GROUP.astype(str)}
+    assert look(tmp_path, unsigned, exclude=("p",)) == ["random_split_of_groups:p"]
     days = pa.array(np.datetime64("2024-01-01") + (Y * 200 + np.arange(N) % 199))
     assert look(tmp_path, {"p": days}, exclude=("p",)) == ["random_split_over_time:p"]
     assert look(tmp_path, {"p": pa.array(np.datetime64("2024-01-01") + IDS)}, exclude=("p",)) == []

@@ -34,7 +34,7 @@ def id_findings(looked: Looked) -> list[Finding]:
     for column, values in looked.scalar_columns():
         what = _of_strings(column, len(values)) if column.kind == "category" else None
         if column.kind == "number":
-            what = _of_numbers(_exact(looked.table[column.name], values))
+            what = _of_numbers(exact_numbers(looked.table[column.name], values))
         if what is not None:
             message = f"column {column.name!r} {what}; consider {excluding(column.name)}"
             found.append(Finding("id_like_column", "warning", message, column.name))
@@ -76,7 +76,7 @@ def _are_numbered(names: Sequence[str]) -> bool:
     return bool(stem.strip()) and n_found > 0.9 * len(names)
 
 
-def _exact(column: pa.ChunkedArray, values: Floats) -> Floats:
+def exact_numbers(column: pa.ChunkedArray, values: Floats) -> Floats:
     """Return the values, counted from the least one where they are whole numbers too large for a float."""
     if not pa.types.is_integer(column.type) or not np.nanmax(np.abs(values), initial=0.0) > _FLOAT_HOLDS:
         return values
