@@ -373,10 +373,13 @@ def _conclude(result: Result) -> None:
 def _plan(options: argparse.Namespace) -> int:
     from orchestrator import compose, runs
     from orchestrator import job as jobs
+    from orchestrator.data.checks import summed_up
     from orchestrator.needs import needs_of
 
     job, folder = _loaded(options)
     prepared = compose.prepare(jobs.located(job, folder))
+    for text in summed_up(prepared.data.findings):
+        _say(f"warning: {text}")
     needs = needs_of(prepared)
     total_s, total_trials = 0.0, 0
     for one in runs.plan(prepared):

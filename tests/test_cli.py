@@ -131,6 +131,13 @@ def test_plan_tells_trials_units_and_memory_and_writes_nothing(folder, make_job,
     assert set(folder.rglob("*")) == before
 
 
+def test_plan_prints_what_the_checks_found(folder, make_job, cli):
+    write(folder / "data.parquet", columns(c=[1.0] * 40))
+    outcome = cli("plan", make_job())
+    assert outcome.code == 0
+    assert outcome.err.startswith("warning: column 'c' has one value in all training rows")
+
+
 def test_check_prints_its_findings_and_a_verdict(folder, make_job, cli):
     write(folder / "data.parquet", columns(c=[1.0] * 40))
     outcome = cli("check", make_job())

@@ -32,5 +32,5 @@ def test_every_planted_fault_is_found(spoiled, tmp_path):
 def test_clean_data_have_no_errors_and_few_warnings(spoiled, tmp_path):
     found = {name: findings for name, findings, _ in spoiled.clean(tmp_path)}
     assert [f for findings in found.values() for f in findings if f.severity == "error"] == []
-    assert max(len(findings) for findings in found.values()) <= 4
+    assert max(len(findings) for findings in found.values()) <= 5
     assert sum(not findings for findings in found.values()) >= len(found) / 2

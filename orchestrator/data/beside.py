@@ -32,7 +32,8 @@ def columns_beside(dataset: ds.Dataset, data: Data, features: Sequence[str]) -> 
     names = []
     for field in dataset.schema:
         is_time = pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)
-        is_id = field.name in data.exclude and (pa.types.is_integer(field.type) or _is_short(dataset, field))
+        is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        is_id = field.name in data.exclude and (is_number or _is_short(dataset, field))
         if field.name == data.target or field.name in features or not (is_time or is_id):
             continue
         if all(field.name in own.names and own.field(field.name).type == field.type for own in schemas):

@@ -60,7 +60,8 @@ def infer_task(target: pa.ChunkedArray) -> Task:
     """Return the task that a plain target suggests.
 
     Strings and booleans are classes. Whole numbers (of integer or float type) are classes where there are at most
-    two of them, or at most 50 and ten rows of each on average; all other numbers are for regression.
+    two of them, or at most 50 and ten rows of each on average; all other numbers are for regression. So are more than
+    ten whole numbers of which one has a single row: counts and percentages look like that.
     """
     if not (pa.types.is_integer(target.type) or pa.types.is_floating(target.type)):
         return "classification"
@@ -69,4 +70,6 @@ def infer_task(target: pa.ChunkedArray) -> Task:
         return "regression"
     values = as_floats(pa.chunked_array([distinct]))
     whole = bool(np.all(np.isfinite(values) & (values == np.round(values))))
+    if len(distinct) > 10 and pc.min(pc.drop_null(target).value_counts().field("counts")).as_py() == 1:
+        return "regression"
     return "classification" if whole else "regression"

@@ -74,8 +74,26 @@ PLANTED = {
     "category_variants": {"colour": [f"{c} " if s else c.title() for c, s in zip(CLEAN["colour"], SOME, strict=True)]},
     "class_rarer_than_folds": {"y": ["rare"] * 4 + CLEAN["y"][4:]},
     "accuracy_of_rare_class": {"y": ["rare"] * 5 + CLEAN["y"][5:]},
+    "gives_away_target:r": {"r": [None if i % 5 == 0 else f"class {c}" for i, c in enumerate(Y)]},
+    "gives_away_target:s": {"s": np.where(np.arange(N) % 11 == 0, (Y + 1) % 3, Y)},
+    "gives_away_target:t": {"t": [f"on day {i} they all said: {('bad', 'so so', 'fine')[c]}" for i, c in enumerate(Y)]},
+    "gives_away_target:u": {"u": pa.array([[0.5, float(c), i] for i, c in enumerate(Y)], pa.list_(pa.float64(), 3))},
+    "gives_away_target:v": {"v": [[*range(i % 3), float(c)] for i, c in enumerate(Y)]},
+    "id_like_column:t": {"t": 2**60 + IDS},
+    "id_like_column:u": {"u": (IDS + 0.5) / N},
+    "id_like_column:v": {"v": [f"C{i // 3:04}" for i in IDS]},
+    "numbers_as_strings:q": {"q": [f"{i % 50} kg" for i in IDS]},
+    "numbers_as_strings:r": {"r": [f"{1000 + i % 50:,}" if i % 2 else f"€ {i % 50}" for i in IDS]},
+    "dates_as_strings:q": {"q": [f"{1 + i % 28} Jan 2024" if i % 2 else f"{1 + i % 28:02}.01.24" for i in IDS]},
+    "missing_as_value:q": {"q": np.where(SOME, float(np.finfo(np.float32).min), CLEAN["number"])},
+    "missing_as_value:r": {"r": np.where(SOME, -1, np.abs(CLEAN["number"]))},
+    "missing_as_value:s": {"s": pa.array(np.where(SOME, -25567, 19000 + IDS).astype("datetime64[D]"))},
+    "missing_as_value:y": {"y": np.where(SOME, "?", CLEAN["y"])},
+    "category_variants:y": {"y": np.where(SOME, "A ", CLEAN["y"])},
     "random_split_of_groups": {"p": [f"P{g}" for g in GROUP], "y": OF_GROUP.astype(str)},
     "random_split_of_groups:q": {"q": GROUP * 13, "y": OF_GROUP.astype(str)},
+    "random_split_of_groups:r": {"r": 2**60 + GROUP, "y": OF_GROUP.astype(str)},
+    "random_split_over_time:q": {"q": 1_700_000_000 + 86_400 * (200 * Y + np.arange(N) % 199)},
     "random_split_over_time": {"p": [str(np.datetime64("2024-01-01") + 200 * c + i % 199) for i, c in enumerate(Y)]},
 }  # fmt: skip
 
@@ -92,8 +110,18 @@ def test_a_planted_fault_is_found_and_can_be_silenced(expected, values, tmp_path
 def test_copies_of_training_rows_among_the_test_rows_are_found(tmp_path):
     table = pa.table(CLEAN)
     assert look(tmp_path, pa.concat_tables([table, table.slice(0, 100)])) == ["rows_in_both"]
+    noisy = table.slice(0, 100).set_column(0, "number", pa.array(CLEAN["number"][:100] * (1 + 1e-13)))
+    assert look(tmp_path, pa.concat_tables([table, noisy])) == ["rows_in_both"]
+    numbered = pa.concat_tables([table, table.slice(0, 100)]).append_column("id", pa.array(RNG.permutation(N + 100)))
+    assert look(tmp_path, numbered) == ["id_like_column:id", "rows_in_both"]
     few = table.select(["colour", "yes", "y"])
     assert look(tmp_path, few) == []  # equal by chance
+
+
+def test_missing_targets_by_another_name_and_huge_numbers_are_told_of(tmp_path):
+    numbers = CLEAN["number"] * 2 + RNG.normal(size=N)
+    assert look(tmp_path, {"y": np.where(SOME, -999.0, numbers)}) == ["missing_as_value:y"]
+    assert look(tmp_path, {"p": np.where(SOME, 3e38, -3e38), "y": numbers}) == []
 
 
 def test_drifts_of_given_test_rows_are_found(tmp_path):
@@ -108,6 +136,10 @@ def test_drifts_of_given_test_rows_are_found(tmp_path):
 def test_groups_and_times_that_are_left_out_are_looked_at_too(tmp_path):
     group = {"p": [f"P{g}" for g in GROUP], "y": OF_GROUP.astype(str)}
     assert look(tmp_path, group, exclude=("p",)) == ["random_split_of_groups:p"]
+    numbered = {"p": GROUP.astype(float), "y": OF_GROUP.astype(str)}
+    assert look(tmp_path, numbered, exclude=("p",)) == ["random_split_of_groups:p"]
+    unsigned = {"p": pa.array([None, *map(int, GROUP[1:])], pa.uint8()), "y": OF_GROUP.astype(str)}
+    assert look(tmp_path, unsigned, exclude=("p",)) == ["random_split_of_groups:p"]
     days = pa.array(np.datetime64("2024-01-01") + (Y * 200 + np.arange(N) % 199))
     assert look(tmp_path, {"p": days}, exclude=("p",)) == ["random_split_over_time:p"]
     assert look(tmp_path, {"p": pa.array(np.datetime64("2024-01-01") + IDS)}, exclude=("p",)) == []

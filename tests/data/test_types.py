@@ -185,3 +185,15 @@ def test_all_types_that_parquet_has_are_read_from_a_file(folder):
     assert {name: kinds[name] for name in table.column_names} == {
         name: "date" if name in DATES else (READ | ARRAYS)[name][1] for name in table.column_names
     }
+
+
+def test_many_whole_numbers_of_which_one_is_alone_are_no_classes(folder):
+    percentages = [*range(20), *(i % 19 for i in range(300))]
+    table = pa.table({"x": [float(i) for i in range(320)], "y": percentages})
+    assert (
+        load(Data(str(write(folder / "data.parquet", table)), target="y"), Validation(), None, 0).train.task
+        == "regression"
+    )
+    table = table.set_column(1, "y", pa.array([min(p, 4) + (i == 0) * 9 for i, p in enumerate(percentages)]))
+    with pytest.raises(DataError, match=r"class 9 of 'y' has one row.*or data\.task: regression where it is a number"):
+        load(Data(str(write(folder / "data.parquet", table)), target="y"), Validation(), None, 0)

@@ -6,6 +6,8 @@ alone for all that has to do with the target. None of them looks at more rows th
 
 from __future__ import annotations
 
+import numpy as np
+
 from orchestrator.data.checks.basics import (
     accuracy_findings,
     all_null_finding,
@@ -26,6 +28,7 @@ from orchestrator.data.checks.drift import drift_findings
 from orchestrator.data.checks.duplicates import copied_findings, duplicate_findings
 from orchestrator.data.checks.finding import CheckFailed, Finding, refuse_errors, summed_up
 from orchestrator.data.checks.ids import id_findings, text_like_findings
+from orchestrator.data.checks.inside import inside_findings
 from orchestrator.data.checks.kin import kin_findings
 from orchestrator.data.checks.leaks import leak_findings
 from orchestrator.data.checks.literals import literal_findings
@@ -35,16 +38,19 @@ from orchestrator.data.checks.silence import check_silence, heard
 
 def data_findings(looked: Looked) -> list[Finding]:
     """Look at a dataset that can be learnt from."""
-    return [
-        *id_findings(looked),
-        *text_like_findings(looked.columns, len(looked.target)),
-        *literal_findings(looked),
-        *accuracy_findings(looked),
-        *leak_findings(looked),
-        *duplicate_findings(looked),
-        *drift_findings(looked),
-        *kin_findings(looked),
-    ]
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers may be the largest that there are
+        ids = id_findings(looked)
+        return [
+            *ids,
+            *text_like_findings(looked.columns, len(looked.target)),
+            *literal_findings(looked),
+            *accuracy_findings(looked),
+            *leak_findings(looked),
+            *inside_findings(looked),
+            *duplicate_findings(looked, {f.column for f in ids if f.column}),
+            *drift_findings(looked),
+            *kin_findings(looked),
+        ]
 
 
 __all__ = [

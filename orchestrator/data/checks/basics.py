@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.data.checks.finding import Finding
+from orchestrator.data.checks.literals import NOTHING, SENTINELS, as_written, far_value, spellings
 from orchestrator.data.checks.looked import Looked
 from orchestrator.data.columns import SCALARS, Column, excluding
 from orchestrator.data.dependence import Dependence
@@ -44,7 +45,35 @@ def target_findings(name: str, target: pa.ChunkedArray, is_classification: bool)
                 f"data.target: {name!r} has {distinct} classes; if it is a number, set data.task: regression",
             )
         )
+    return findings + (
+        odd_class_findings(name, target.unique()) if is_classification else odd_number_findings(name, target)
+    )
+
+
+def odd_class_findings(name: str, classes: pa.Array) -> list[Finding]:
+    """Look for classes that mean a missing one, or are another spelling of another class."""
+    words = [word for word in classes.to_pylist() if isinstance(word, str)]
+    findings = []
+    if nothing := [word for word in words if word.strip().lower() in NOTHING]:
+        message = f"data.target: {name!r} has the class {shown(nothing[0])}; if that means missing, remove its rows"
+        findings.append(Finding("missing_as_value", "warning", message, name))
+    if several := spellings(words):
+        message = f"data.target: {name!r} has classes that differ by case or spaces alone: "
+        message += f"{' and '.join(shown(words[place]) for place in several[0][:3])}; make them one"
+        findings.append(Finding("category_variants", "warning", message, name))
     return findings
+
+
+def odd_number_findings(name: str, target: pa.ChunkedArray) -> list[Finding]:
+    """Look for a number that means a missing one."""
+    value, n_found = far_value(target.cast(pa.float64(), safe=False).to_numpy(), SENTINELS)
+    if not n_found:
+        return []
+    message = (
+        f"data.target: {name!r} is {as_written(value)} in {n_found} of {len(target)} rows; if that means missing, "
+        "remove these rows"
+    )
+    return [Finding("missing_as_value", "warning", message, name)]
 
 
 def value_findings(name: str, target: pa.ChunkedArray, key: str = "data.target") -> list[Finding]:
@@ -79,12 +108,13 @@ def class_findings(name: str, codes: npt.NDArray[np.int64], classes: Sequence[ob
     single = [classes[int(c)] for c in np.flatnonzero(np.bincount(codes, minlength=len(classes)) == 1)]
     if not single:
         return []
+    or_numbers = "" if isinstance(single[0], str) else ", or data.task: regression where it is a number"
     return [
         Finding(
             "class_of_one_row",
             "error",
             f"data.target: class {shown(single[0])} of {name!r} has one row, and a stratified test draw needs two of "
-            "each. Remove or merge it, or set data.test.stratify: false",
+            f"each. Remove or merge it, or set data.test.stratify: false{or_numbers}",
         )
     ]
 

@@ -72,7 +72,7 @@ _ALL = (
     _warning("unused_column", "no search learns from a feature's kind", "`data.exclude`, or a family that does"),
     _warning(
         "id_like_column",
-        "a feature names rows: nearly unique strings, unique whole numbers, row numbers, hashes",
+        "a feature names rows: nearly unique strings, unique whole numbers, row numbers, hashes, numbered names",
         "`data.exclude`, or `data.text` where it is text",
     ),
     _warning(
@@ -82,7 +82,8 @@ _ALL = (
     ),
     _warning(
         "gives_away_target",
-        "a feature alone predicts the target almost perfectly, on rows that it was not fitted on",
+        "a feature, or few of its words or places, predicts the target almost perfectly, on rows that it was not "
+        "fitted on",
         "`data.exclude`, unless it is known when predictions are made",
     ),
     _warning(
@@ -92,8 +93,9 @@ _ALL = (
     ),
     _warning(
         "missing_as_value",
-        "a feature holds `?`, `unknown`, `NA`, empty strings or numbers such as -999, which stand for missing values",
-        "`data.missing`, which lists what is read as null",
+        "a feature or the target holds `?`, `unknown`, `NA`, empty strings, numbers such as -999 or dates such as "
+        "1900-01-01, which stand for missing values",
+        "`data.missing`, which lists what is read as null; rows without a target removed",
     ),
     _warning(
         "mixed_types",
@@ -101,11 +103,15 @@ _ALL = (
         "clean it, or `data.missing`",
     ),
     _warning(
-        "numbers_as_strings", "a feature's strings are all numbers, and are read as categories", "cast the column"
+        "numbers_as_strings",
+        "a feature's strings are all numbers, maybe with units, and are read as categories",
+        "cast the column",
     ),
     _warning("dates_as_strings", "a feature's strings are all dates, and are read as categories", "cast the column"),
-    _warning("category_variants", "categories differ by case or spaces alone", "clean the column"),
-    _warning("rows_in_both", "test rows are exact copies of training rows", "remove the copies"),
+    _warning("category_variants", "categories or classes differ by case or spaces alone", "clean the column"),
+    _warning(
+        "rows_in_both", "test rows are copies of training rows, to ten digits and but for ids", "remove the copies"
+    ),
     _warning("conflicting_rows", "training rows have equal features and other classes", "more features, or fewer rows"),
     _warning("target_drift", "the target of the test rows is spread otherwise than in training", "other test rows"),
     _warning(

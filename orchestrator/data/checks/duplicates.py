@@ -25,19 +25,26 @@ _MOST_COLUMNS = 12
 Hashes = npt.NDArray[np.uint64]
 
 
-def duplicate_findings(looked: Looked) -> list[Finding]:
-    """Look for copies, unless there are so few possible rows that equal ones come about by chance."""
-    if not looked.columns or any(c.kind == "sequence" for c in looked.columns) or len(looked.target) < 20:
+def duplicate_findings(looked: Looked, ids: Collection[str] = ()) -> list[Finding]:
+    """Look for copies, unless there are so few possible rows that equal ones come about by chance.
+
+    Numbers that differ in their tenth digit are equal, as other sums and formats leave them. `ids` are columns that
+    name rows: they do not tell copies apart, unless there is nothing else.
+    """
+    columns = [c for c in looked.columns if c.name not in ids] or looked.columns
+    if not columns or any(c.kind == "sequence" for c in columns) or len(looked.target) < 20:
         return []
     parts = [looked.features, *([] if looked.test is None else [looked.test])]
     hashes = [np.zeros(len(part), dtype=np.uint64) for part in parts]
-    for terms in _terms(parts, looked.columns, looked.columns):
+    for terms in _terms(parts, looked.columns, columns):
         for one, term in zip(hashes, terms, strict=True):
             one += term
-    return [*_in_both(looked, parts, hashes), *_conflicting(looked, hashes[0])]
+    return [*_in_both(looked, columns, parts, hashes), *_conflicting(looked, hashes[0])]
 
 
-def _in_both(looked: Looked, parts: list[Features], hashes: list[Hashes]) -> Iterator[Finding]:
+def _in_both(
+    looked: Looked, columns: Sequence[Column], parts: list[Features], hashes: list[Hashes]
+) -> Iterator[Finding]:
     if looked.test_target is None or not len(looked.test_target):
         return
     if len(np.unique(hashes[0])) < _MOSTLY_COPIES * len(hashes[0]):
@@ -46,13 +53,13 @@ def _in_both(looked: Looked, parts: list[Features], hashes: list[Hashes]) -> Ite
     if seen.mean() < IN_BOTH or seen.sum() < 3:
         return
     n_without = []
-    for terms in _terms(parts, looked.columns, _richest(looked.columns)):
+    for terms in _terms(parts, looked.columns, _richest(columns)):
         rest = [one - term for one, term in zip(hashes, terms, strict=True)]
         n_without.append(int(_seen(rest, looked.target, looked.test_target).sum()))
         if sum(n > _BY_CHANCE * seen.sum() for n in n_without) > 1:
             return
     message = (
-        f"{seen.sum()} of {len(seen)} test rows are exact copies of training rows, target included, so that the test "
+        f"{seen.sum()} of {len(seen)} test rows are copies of training rows, target included, so that the test "
         "score is partly of rows that were learnt by heart; remove the copies from the dataset"
     )
     yield Finding("rows_in_both", "warning", message)
@@ -121,7 +128,7 @@ def _terms(parts: list[Features], columns: Sequence[Column], some: Sequence[Colu
     places = {column.name: place for place, column in enumerate(scalars(columns))}
     for column in some:
         if column.kind in SCALARS:
-            found = [_bits(part.matrix[:, places[column.name]]) for part in parts]
+            found = [_bits(_ten_digits(part.matrix[:, places[column.name]])) for part in parts]
         else:
             found = list(_of_arrays([part.arrays[column.name] for part in parts]))
         salt = _scrambled(np.array([salts[column.name]], dtype=np.uint64))
@@ -143,6 +150,13 @@ def _of_arrays(arrays: list[Any]) -> Iterator[Hashes]:
     numbers = codes.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.uint64)
     ends = np.cumsum([len(array) for array in arrays])[:-1]
     yield from np.split(numbers, ends)
+
+
+def _ten_digits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return numbers rounded to 33 bits, which is ten digits."""
+    mantissas, exponents = np.frexp(values)
+    rounded: npt.NDArray[np.float64] = np.ldexp(np.rint(np.ldexp(mantissas, 33)), exponents - 33)
+    return rounded
 
 
 def _bits(values: npt.NDArray[np.float64]) -> Hashes:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from orchestrator.data.arrays import strings
 from orchestrator.data.checks.finding import Finding
+from orchestrator.data.checks.ids import exact_numbers
 from orchestrator.data.checks.looked import Integers, Looked, explained, some_rows
 from orchestrator.data.encode import Floats
 from orchestrator.data.plain import plain
@@ -23,6 +24,8 @@ _ALIKE, _LESS_ALIKE = 0.3, 0.5
 _IN_TIME = 0.15
 """From which correlation with what is near in time on a random split is told of."""
 _AROUND = 5
+_UNIX, _UNITS = (600_000_000, 2_500_000_000), (1, 10**3, 10**6, 10**9)
+"""Seconds since 1970 of the years 1989 to 2049, and how many of a unit are in one."""
 
 
 def kin_findings(looked: Looked) -> list[Finding]:
@@ -129,8 +132,12 @@ def _times(looked: Looked) -> Iterator[tuple[str, Floats]]:
 
 
 def as_times(values: pa.ChunkedArray) -> Floats | None:
-    """Return dates, timestamps or ISO strings of them as numbers, nan for null; None for what is no time."""
+    """Return dates, timestamps, ISO strings of them or Unix times as numbers, nan for null; None for others."""
     kind = values.type
+    if pa.types.is_integer(kind):
+        least, most = (bound.as_py() for bound in pc.min_max(values).values())
+        is_unix = least is not None and any(s * _UNIX[0] <= least and most <= s * _UNIX[1] for s in _UNITS)
+        return _floats(values) if is_unix else None
     if pa.types.is_temporal(kind) and not (pa.types.is_duration(kind) or pa.types.is_interval(kind)):
         if pa.types.is_date32(kind) or pa.types.is_time32(kind):
             return _floats(values.cast(pa.int32()))
@@ -153,12 +160,17 @@ def _floats(values: pa.ChunkedArray) -> Floats:
 def _groups(looked: Looked) -> Iterator[tuple[str, Integers]]:
     """Yield what may be groups as codes in the order of the values: categories and whole numbers."""
     for column, values in looked.scalar_columns():
+        if column.kind == "number":
+            values = exact_numbers(looked.table.column(column.name), values)
         if column.kind == "category" or (column.kind == "number" and _is_whole(values)):
             yield column.name, np.nan_to_num(values, nan=-1.0).astype(np.int64)
     for name in looked.beside.column_names:
         values = plain(looked.beside.column(name))
         if pa.types.is_integer(values.type):
-            yield name, np.asarray(pc.fill_null(values, -1).to_numpy(), dtype=np.int64)
+            codes = pc.fill_null(values, 0).to_numpy().astype(np.int64)  # unsigned ones have no -1
+            yield name, np.where(values.is_null().to_numpy(), -1, codes)
+        elif pa.types.is_floating(values.type) and _is_whole(numbers := _floats(values)):
+            yield name, np.nan_to_num(numbers, nan=-1.0).astype(np.int64)
         elif _is_strings(values.type):
             yield name, _ranks(values)
 

@@ -18,6 +18,9 @@ from orchestrator.data.encode import Floats
 GIVEN_AWAY = 0.92
 """The share of the target's variance that a feature explains alone, from which on it is told: above iris's petals and
 the weight of diamonds, below a copy in which one class in a hundred is wrong."""
+TWIN = 0.85
+"""The least share of each class's rows that have one value, from which on a feature of as many values as there are
+classes is told of, though it explains less of a rare class."""
 _LEAST = 40
 _MOST_COLUMNS = 400
 _LEAVES = 64
@@ -43,12 +46,25 @@ def leak_findings(looked: Looked) -> list[Finding]:
             message = f"whether column {column.name!r} is null says what {looked.target_name!r} is; "
             found.append(Finding("nulls_give_away_target", "warning", message + _unless(column), column.name))
         elif skill >= GIVEN_AWAY:
+            found.append(given_away(looked, column, skill))
+        elif is_null.any() and (known := _where_known(values, answers, fit, score, is_category)) >= GIVEN_AWAY:
+            found.append(given_away(looked, column, known, " where it is not null"))
+        elif looked.n_classes and (share := twin(values, target)) >= TWIN:
             message = (
-                f"column {column.name!r} alone explains {100 * skill:.2f} % of {looked.target_name!r} on rows that it "
-                f"was not fitted on; "
+                f"column {column.name!r} has a value for each class of {looked.target_name!r}, the right one in "
+                f"{100 * share:.0f} % of each class's rows or more; "
             )
             found.append(Finding("gives_away_target", "warning", message + _unless(column), column.name))
     return found
+
+
+def given_away(looked: Looked, column: Column, skill: float, where: str = "") -> Finding:
+    """Return that a feature predicts the target almost perfectly."""
+    message = (
+        f"column {column.name!r} alone explains {100 * skill:.2f} % of {looked.target_name!r}{where} on rows that it "
+        f"was not fitted on; "
+    )
+    return Finding("gives_away_target", "warning", message + _unless(column), column.name)
 
 
 def _unless(column: Column) -> str:
@@ -97,6 +113,29 @@ def is_copy(values: Floats, target: npt.NDArray[Any], *, is_classification: bool
     return is_classification or bool((steps >= 0).all() or (steps <= 0).all())
 
 
+def _where_known(values: Floats, answers: Floats, fit: Integers, score: Integers, is_category: bool) -> float:
+    """Return what a feature explains of the target in the rows where it is not null."""
+    is_known = ~np.isnan(values)
+    fit, score = fit[is_known[fit]], score[is_known[score]]
+    if min(len(fit), len(score)) < _LEAST:
+        return 0.0
+    return alone(values, answers, fit, score, is_category=is_category)
+
+
+def twin(values: Floats, target: npt.NDArray[Any]) -> float:
+    """Return the least share of a class's rows that have its own value; 0 where classes and values are no pairs."""
+    is_known = ~np.isnan(values)
+    known, codes = np.unique(values[is_known], return_inverse=True)
+    classes, of = np.unique(target[is_known], return_inverse=True)
+    if len(known) != len(classes) or len(classes) < 2 or is_known.sum() < _LEAST:
+        return 0.0
+    counts = np.bincount(codes * len(classes) + of, minlength=len(classes) ** 2).reshape(len(classes), -1)
+    best = counts.argmax(axis=1)
+    if len(np.unique(best)) < len(classes):
+        return 0.0
+    return float((counts[np.arange(len(classes)), best] / counts.sum(axis=0)[best]).min())
+
+
 def _measured(looked: Looked, rows: Integers, answers: Floats) -> Iterator[tuple[Column, Floats]]:
     """Yield columns that may give the target away, as a number or code a row.
 
@@ -105,7 +144,7 @@ def _measured(looked: Looked, rows: Integers, answers: Floats) -> Iterator[tuple
     scalar = [(column, values[rows]) for column, values in looked.scalar_columns()]
     if len(scalar) > _MOST_COLUMNS:
         matrix = np.stack([values for _, values in scalar], axis=1)
-        scalar = [scalar[place] for place in _likeliest(matrix, answers)]
+        scalar = [scalar[place] for place in likeliest(matrix, answers, _MOST_COLUMNS)]
     for column, values in scalar:
         yield column, _as_numbers(column, values)
     for column in looked.columns:
@@ -122,12 +161,12 @@ def _as_numbers(column: Column, values: Floats) -> Floats:
     return np.where(values < 0, np.nan, values) if column.kind == "category" else values
 
 
-def _likeliest(matrix: Floats, answers: Floats) -> Integers:
-    """Return the places of the columns that go with the answers most, by rank: the others are too many to fit."""
+def likeliest(matrix: Floats, answers: Floats, most: int) -> Integers:
+    """Return the places of the `most` columns that go with the answers most, by rank."""
     filled = np.where(np.isnan(matrix), -np.inf, matrix)
     ranks = np.argsort(np.argsort(filled, axis=0, kind="stable"), axis=0, kind="stable").astype(np.float64)
     ranks -= ranks.mean(axis=0)
     centred = answers - answers.mean(axis=0)
     spread = np.linalg.norm(ranks, axis=0) * np.linalg.norm(centred, axis=0)[:, np.newaxis]
     correlations = np.abs(centred.T @ ranks) / np.maximum(spread, 1e-300)
-    return np.sort(np.argsort(-correlations.max(axis=0), kind="stable")[:_MOST_COLUMNS])
+    return np.sort(np.argsort(-correlations.max(axis=0), kind="stable")[:most])
