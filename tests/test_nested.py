@@ -42,7 +42,7 @@ def test_it_goes_on_where_it_stopped(folder, cli, make_job):
 
 
 def test_outer_folds_keep_groups_whole(folder, cli, make_job):
-    write(folder / "data.parquet", columns(60, g=pa.array([i % 4 for i in range(60)])))
+    write(folder / "data.parquet", columns(60, g=pa.array([i // 2 % 4 for i in range(60)])))
     job = make_job(searches__0__space=SPACE, validation={"kind": "group", "column": "g", "folds": 2})
     assert "outer fold 1 of 4; GroupKFold" in cli("check", job, "--set", "data.test={folds: 4, fold: 1}").out
     outcome = cli("nested", job, "--folds", 5, "--out", "out")

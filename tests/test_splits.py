@@ -47,6 +47,16 @@ KINDS = {
 SPACE = {"n_neighbors": [1, 3], "weights": "uniform", "metric": "euclidean", "scaler": "none"}
 
 
+def test_a_fold_that_trains_on_one_class_is_refused(folder, make_job, cli):
+    days = [datetime.date(2020, 1, 1) + datetime.timedelta(days=i) for i in range(N)]
+    write(folder / "data.parquet", columns(N, day=pa.array(days), y=["u"] * 30 + ["v", "u"] * 15))
+    job = make_job(validation={"kind": "time", "column": "day", "folds": 3}, data__exclude=["day"])
+    done = cli("run", job)
+    assert done.code == 2
+    assert "validation: fold 1 of 3 trains on 15 rows of one class alone" in done.err
+    assert "Give fewer validation.folds" in done.err
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_by_every_kind(kind, dataset, folder, cli, make_job):
     validation, told = KINDS[kind]

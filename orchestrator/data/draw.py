@@ -30,12 +30,23 @@ def draw(
         each = f"{n_least}, one of each class," if n_least > 1 else "one"
         raise JobError(
             f"{key}: {fraction} of {n_rows} rows is {n_drawn}, and leaves {n_rows - n_drawn}; expected at least {each} "
-            "on both sides"
+            f"on both sides{_instead(key) if n_least > 1 else ''}"
         )
     if strata is not None and n_rows > MOST_IN_LISTS:
         return _stratified(strata, n_drawn, seed)
     train, test = train_test_split(np.arange(n_rows), test_size=fraction, random_state=seed, stratify=strata)
     return np.sort(train), np.sort(test)
+
+
+def _instead(key: str) -> str:
+    return ", or data.test.stratify: false, which leaves the classes to chance" if key == "data.test.fraction" else ""
+
+
+def draw_of_common(n_rows: int, fraction: float, seed: int, strata: npt.NDArray[np.int64]) -> tuple[Rows, Rows]:
+    """Return what `draw` gives of the classes that have two rows and more; rows of others stay."""
+    common = np.flatnonzero(np.bincount(strata)[strata] > 1)
+    _, drawn = draw(len(common), fraction, seed, strata[common])
+    return np.setdiff1d(np.arange(n_rows), common[drawn]), common[drawn]
 
 
 def _stratified(strata: npt.NDArray[np.int64], n_drawn: int, seed: int) -> tuple[Rows, Rows]:

@@ -102,8 +102,13 @@ def drawn(
     seed: int,
     dependence: Dependence | None,
     validation: Validation,
+    *,
+    is_sample: bool = False,
 ) -> tuple[Part, Part | None, list[Finding]]:
-    """Return the training and the test rows: drawn at random, by groups, or by time."""
+    """Return the training and the test rows: drawn at random, by groups, or by time.
+
+    In a sample, a class of one row is a training row's; otherwise the job must say what is to be done about it.
+    """
     codes, table = None, whole.table
     if test.group is not None or test.time is not None:
         kind: Literal["group", "time"] = "group" if test.group is not None else "time"
@@ -120,6 +125,9 @@ def drawn(
         classes = targets.class_values(table.column(target))
         codes = targets.encode_classes(table.column(target), classes)
         findings = checks.class_findings(target, codes, classes)
+        if findings and is_sample and test.stratify is None:
+            train, held_out = draw.draw_of_common(table.num_rows, test.fraction or 0.2, seed, codes)
+            return _rows(whole, train), _rows(whole, held_out), []
         if findings:
             return whole, None, findings
     train, held_out = draw.draw(table.num_rows, test.fraction or 0.2, seed, codes)

@@ -64,6 +64,8 @@ def load(
     y = target_of(target, signature)
     marks = table.column(validation.column) if validation.kind == "predefined" else None
     folds = split.folds(validation, y, is_classification, seed, tables.dependence, marks)
+    if is_classification:
+        split.check_training_classes(folds, y.astype(np.int64), validation.kind)
     if tables.dependence is not None and validation.column is None:
         findings += checks.random_folds_findings(tables.dependence)
     n_folds = validation.folds or 5 if validation.kind == "repeated" else len(folds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,21 @@ class Fold:
 
     train: Rows
     valid: Rows
+
+
+def check_training_classes(folds: Sequence[Fold], y: npt.NDArray[np.int64], kind: str) -> None:
+    """Refuse folds that train on rows of one class, from which there is nothing to learn.
+
+    Raises:
+        JobError: There is one; the message says which.
+    """
+    for number, fold in enumerate(folds, 1):
+        if (y[fold.train] == y[fold.train[0]]).all():
+            raise JobError(
+                f"validation: fold {number} of {len(folds)} trains on {len(fold.train)} rows of one class alone; "
+                "expected at least two classes in each. Give fewer validation.folds, or another validation.kind than "
+                f"{kind}"
+            )
 
 
 def folds(

@@ -112,7 +112,10 @@ def read_tables(
         elif test.column is not None:
             train, held_out = marked(everywhere, test.column, test.value)
         else:
-            train, held_out, more = drawn(everywhere, test, data.target, task, seed, dependence, validation)
+            is_sample = sampled_of is not None
+            train, held_out, more = drawn(
+                everywhere, test, data.target, task, seed, dependence, validation, is_sample=is_sample
+            )
             findings += more
     of_train = None if dependence is None else dependence.take(train.rows)
     tested = None

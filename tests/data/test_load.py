@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from orchestrator.data.load import load
 from orchestrator.data.parquet import BUNDLED
 from orchestrator.errors import DataError
-from orchestrator.job import Data, Test, Validation
+from orchestrator.job import Data, Sample, Test, Validation
 
 WORDS = pa.array([f"{i} is the number of this row" for i in range(40)])
 
@@ -70,6 +70,21 @@ def test_test_rows_of_their_own_are_read_as_the_training_rows_are(folder):
     write(folder / "t.parquet", columns(v=wider, c=WORDS))
     with pytest.raises(DataError, match=r"'v', row 0 .*has 3 numbers; expected 2"):
         loaded(folder / "d.parquet", test=Test(path=str(folder / "t.parquet")))
+
+
+def test_a_class_of_one_row_in_a_sample_is_learnt_from(folder):
+    y = [*["u"] * 30, *["v"] * 9, "w"]
+    data = loaded(write(folder / "d.parquet", columns(y=y)), sample=Sample(rows=39))
+    assert sum(data.train.target == 2) + sum(data.test.target == 2) <= 1
+    alone = [i for i in range(20) if _of_seed(folder, i).train.n_classes == 3]
+    assert alone
+    for seed in alone:
+        assert 2 in _of_seed(folder, seed).train.target
+        assert 2 not in _of_seed(folder, seed).test.target
+
+
+def _of_seed(folder, seed):
+    return load(Data(str(folder / "d.parquet"), "y", sample=Sample(rows=38)), Validation(folds=2), None, seed)
 
 
 def test_columns_that_tell_nothing_are_left_out_unless_the_job_names_them(folder):
