@@ -31,7 +31,7 @@ from orchestrator.compose import (
 from orchestrator.data.checks import Finding
 from orchestrator.data.encode import Signature
 from orchestrator.data.sets import LoadedData, TrainingSet
-from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
+from orchestrator.errors import DataError, FinalFitError, Interrupted, JobError, OrchestratorError, RunError
 from orchestrator.execution.address import cluster_address
 from orchestrator.execution.base import Executor
 from orchestrator.execution.environment import onednn
@@ -120,6 +120,7 @@ def run(
         JobError: The job is wrong; nothing was written.
         DataError: The data failed a check; nothing was written.
         RunError: The run failed, or found no model.
+        FinalFitError: The best trial could not be fitted on all rows; the board and the report are written.
         Interrupted: SIGINT or SIGTERM came; what was finished is saved.
     """
     if executor == "ray":
@@ -164,6 +165,7 @@ def resume(
         JobError: A change is not one that a resumed run may make.
         DataError: The data are not those that the run began with.
         RunError: The run is in use, failed, or found no model.
+        FinalFitError: As for `run`.
         Interrupted: As for `run`.
     """
     path = rundir.find(str(path))
@@ -354,6 +356,8 @@ def _run(
         raise Interrupted(f"stopped at once; finished work is saved; go on with: orchestrator resume {where}") from None
     except OrchestratorError as error:
         _end(path, manifest, "failed", error.exit_code, session, str(error))
+        if isinstance(error, FinalFitError):
+            _report(path)
         raise
     except BaseException as error:
         _end(path, manifest, "failed", 1, session, f"{type(error).__name__}: {error}")
