@@ -86,7 +86,7 @@ class MemberDropout(layers.Layer):  # type: ignore[misc]
         noise = self.noise(tf.shape(x))  # float32, whatever the layers compute in
         middle, reach, scale = (tf.cast(trait, noise.dtype) for trait in (self.middle, self.reach, self.scale))
         beyond = tf.math.squared_difference(noise, middle) - reach
-        # The scale where `beyond` is positive, else 0, in one pass; to compare, cast and divide takes three slower ones.
+        # The scale where `beyond` is positive, else 0, in one pass; to compare, cast and divide takes three.
         kept = tf.raw_ops.ReluGrad(gradients=tf.broadcast_to(scale, tf.shape(noise)), features=beyond)
         return x * tf.cast(kept, x.dtype)
 
