@@ -43,7 +43,7 @@ from sklearn.datasets import make_classification
 import orchestrator
 from orchestrator import Data, Job, Range, Search, Validation, families
 from orchestrator.compose import first_generations, prepare, states_of
-from orchestrator.execution.base import Completion, Handle
+from orchestrator.execution.base import Completion, Device, Handle
 from orchestrator.execution.stragglers import Stragglers
 from orchestrator.families.base import Engine, Failure, WorkUnit
 from orchestrator.ledger import Ledger
@@ -86,6 +86,10 @@ class Simulated:
 
     def prewarm(self, engine: Engine) -> None:
         """Nothing is to be set up."""
+
+    def device(self, engine: Engine) -> Device:
+        """Return the CPU: nothing is computed."""
+        return "cpu"
 
     def capacity(self, engine: Engine) -> int:
         """Return what the executor on Ray would."""

@@ -20,6 +20,10 @@ class RunError(OrchestratorError):
     """The run itself failed, or found no model (exit code 1)."""
 
 
+class FinalFitError(RunError):
+    """The best trial could not be fitted on all rows; board, statistics and report are written (exit code 1)."""
+
+
 class JobError(OrchestratorError):
     """The job or the command is wrong (exit code 2)."""
 

@@ -17,7 +17,7 @@ from orchestrator import families, rundir
 from orchestrator.compose import Prepared
 from orchestrator.data.profile import profile_of
 from orchestrator.data.store import StoredFeatures
-from orchestrator.errors import Interrupted, RunError
+from orchestrator.errors import FinalFitError, Interrupted, RunError
 from orchestrator.execution.base import Executor, Handle
 from orchestrator.families.base import Failure
 from orchestrator.honest import Sureness, TestScore, assessment, test_scores
@@ -74,7 +74,9 @@ class End:
             none, or they stay closed.
 
         Raises:
-            RunError: No trial completed, or a final fit failed.
+            RunError: No trial completed.
+            FinalFitError: The winner's final fit failed. What is known of the trials is written; the test rows stay
+                closed, as a resumed run may find another winner.
             Interrupted: It was told to leave off.
         """
         best = self._best()
@@ -97,7 +99,11 @@ class End:
         board = sureness.on(self.board)
         write_board(self.path, board)
         write_journals(self.path, self.states)
-        refitted, explained = self._collected(units)
+        try:
+            refitted, explained = self._collected(units)
+        except FinalFitError:
+            sureness.write(self.path)
+            raise
         refitted |= self._models() if units and opens else {}
         if known is None and (opens or not openings):
             now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -194,13 +200,26 @@ class End:
                 elif not isinstance(outcome, Failure):
                     found[name] = self.executor.fetch(done.payload)
                 elif name == "best":
-                    raise RunError(f"the final fit of {name!r} failed: {outcome.code}: {outcome.message}")
+                    raise FinalFitError(self._no_model(outcome))
                 else:
                     found[name] = Refitted({}, 0.0, 0.0, problem=outcome.message)
         for name, one in found.items():
             if why := one.problem or (one.test.problem if one.test is not None else None):
                 _LOG.warning("warning: no score of %s on the test rows: %s", name, why)
         return {name: found[name] for name in units if name != EXPLAINED}, explained
+
+    def _no_model(self, why: Failure) -> str:
+        """Return what is said where the winner cannot be fitted on all rows: what is kept, and how to go on."""
+        best, where = self._best(), shlex.quote(rundir.called(self.path))
+        names = [state.spec.name for state in self.states]
+        number = names.index(best.search)
+        is_grid = self.prepared.job.searches[number].sampler == "grid"
+        change = f"searches.{number}.{'space.KEY=WIDER' if is_grid else 'trials=MORE'}"
+        return (
+            f"the final fit of {best.trial}, the best trial, on all training rows failed: {why.code}: {why.message}\n"
+            f"The leaderboard and the report are written, and the test rows stay closed. Try the fit again with "
+            f"`orchestrator resume {where}`, or search on for another best with `--set {change}`"
+        )
 
     def _write_test(self, refitted: Mapping[str, Refitted]) -> None:
         test = self.prepared.data.test

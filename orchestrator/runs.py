@@ -31,9 +31,9 @@ from orchestrator.compose import (
 from orchestrator.data.checks import Finding
 from orchestrator.data.encode import Signature
 from orchestrator.data.sets import LoadedData, TrainingSet
-from orchestrator.errors import DataError, Interrupted, JobError, OrchestratorError, RunError
+from orchestrator.errors import DataError, FinalFitError, Interrupted, JobError, OrchestratorError, RunError
 from orchestrator.execution.address import cluster_address
-from orchestrator.execution.base import Executor
+from orchestrator.execution.base import Device, Executor
 from orchestrator.execution.environment import onednn
 from orchestrator.families.base import Answer, Shape
 from orchestrator.families.code import Code, copy_name
@@ -120,6 +120,7 @@ def run(
         JobError: The job is wrong; nothing was written.
         DataError: The data failed a check; nothing was written.
         RunError: The run failed, or found no model.
+        FinalFitError: The best trial could not be fitted on all rows; the board and the report are written.
         Interrupted: SIGINT or SIGTERM came; what was finished is saved.
     """
     if executor == "ray":
@@ -164,6 +165,7 @@ def resume(
         JobError: A change is not one that a resumed run may make.
         DataError: The data are not those that the run began with.
         RunError: The run is in use, failed, or found no model.
+        FinalFitError: As for `run`.
         Interrupted: As for `run`.
     """
     path = rundir.find(str(path))
@@ -271,11 +273,31 @@ def _first_manifest(prepared: Prepared, executor: str) -> dict[str, Any]:
     }
 
 
-def _prewarm(executor: Executor, job: Job) -> None:
-    """Let the executor set up what the job's families compute with, while the run goes on to its first unit."""
+def _prewarm(executor: Executor, job: Job, manifest: dict[str, Any]) -> None:
+    """Let the executor set up what the job's families compute with, while the run goes on to its first unit.
+
+    Raises:
+        JobError: Networks would compute on another kind of device than those that the run has.
+    """
     names = {*(search.family for search in job.searches), *(one.family for one in job.comparators if one.family)}
-    for engine in sorted({families.find(name).engine for name in names}):
+    engines = sorted({families.find(name).engine for name in names})
+    if "tensorflow" in engines:
+        _same_device(executor.device("tensorflow"), manifest)
+    for engine in engines:
         executor.prewarm(engine)
+
+
+def _same_device(here: Device, manifest: dict[str, Any]) -> None:
+    """Remember where the run's networks train; scores of two kinds of device must not meet on one board."""
+    before = manifest.setdefault("device", here)
+    if before != here:
+        way = "with `--set resources.device=cpu`"
+        if before == "gpu":
+            way = "where there is a GPU, with `--set resources.device=auto`"
+        raise JobError(
+            f"resources.device: the run's networks train on a {before.upper()}, here they would on a {here.upper()}, "
+            f"and scores differ; resume it {way}, or start a new run"
+        )
 
 
 def _run(
@@ -303,7 +325,8 @@ def _run(
             compose.rows_in_file(prepared, path / rundir.ROWS) as prepared,
         ):
             should_stop.install()
-            _prewarm(executor, job)
+            _prewarm(executor, job, manifest)
+            rundir.write_manifest(path, manifest)
             session["startup_s"] = round(time.monotonic() - started, 6)
             states, answers = states_of(job, prepared.shape, records), answers_of(records)
             timer = _SearchTimer(path, manifest, job.budget.time_s)
@@ -354,6 +377,8 @@ def _run(
         raise Interrupted(f"stopped at once; finished work is saved; go on with: orchestrator resume {where}") from None
     except OrchestratorError as error:
         _end(path, manifest, "failed", error.exit_code, session, str(error))
+        if isinstance(error, FinalFitError):
+            _report(path)
         raise
     except BaseException as error:
         _end(path, manifest, "failed", 1, session, f"{type(error).__name__}: {error}")

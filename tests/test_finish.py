@@ -67,6 +67,35 @@ def test_the_time_limit_of_units_does_not_hold_for_the_last_fit(folder, make_job
     assert set(limits.values()) == {60}
 
 
+def test_a_final_fit_that_fails_costs_the_model_and_not_the_search(folder, cli, make_job, monkeypatch):
+    from orchestrator.families.knn import KNN
+
+    def failing(self, params, data, epochs):
+        raise FloatingPointError("the loss is not a finite number")
+
+    job = make_job()
+    with monkeypatch.context() as patch:
+        patch.setattr(KNN, "fit", failing)
+        outcome = cli("run", job, "--out", "run")
+    assert outcome.code == 1
+    assert "error: the final fit of knn/" in outcome.err
+    assert "FloatingPointError: the loss is not a finite number" in outcome.err
+    assert f"orchestrator resume {folder / 'run'}" in outcome.err
+    assert "--set searches.0.space.KEY=WIDER" in outcome.err
+    assert outcome.err.count("\n") <= 4
+    manifest = manifest_of(folder / "run")
+    assert (manifest["state"], manifest["exit_code"], manifest["test"]["openings"]) == ("failed", 1, [])
+    board = cli("leaderboard", "run", "--format", "csv").out
+    assert (folder / "run" / "statistics.json").exists()
+    assert "knn/" in (folder / "run" / "report.html").read_text()
+
+    again = cli("resume", "run")
+    assert again.code == 0, again.err
+    assert (folder / "run" / "best" / "model.skops").exists()
+    assert len(manifest_of(folder / "run")["test"]["openings"]) == 1
+    assert cli("leaderboard", "run", "--format", "csv").out == board
+
+
 def test_a_directory_that_another_run_makes_meanwhile_stays_its_own(folder, monkeypatch):
     path = folder / "run"
 

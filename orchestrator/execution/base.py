@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from orchestrator.families.base import Engine, Failure, UnitOutput, WorkUnit, listening
 
 Handle = Any
 """What an executor gives for a value that stays where it is: pass it on, never look inside."""
+
+Device = Literal["cpu", "gpu"]
 
 NOTE_EVERY_S = 1.0
 """How often a unit's notes leave its process at most, so that to tell them costs a unit nothing."""
@@ -44,6 +46,13 @@ class Executor(Protocol):
 
         Raises:
             JobError: The job's resources ask for what is not there.
+        """
+
+    def device(self, engine: Engine) -> Device:
+        """Return where units of an engine compute: results of networks depend on it.
+
+        Raises:
+            JobError: As for `prewarm`.
         """
 
     def capacity(self, engine: Engine) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.execution.base import Completion, Handle, run_unit
+from orchestrator.execution.base import Completion, Device, Handle, run_unit
 from orchestrator.execution.environment import n_gpus_here, tensorflow_environment, uses_gpu
 from orchestrator.execution.process import WorkerProcess
 from orchestrator.families.base import Engine, Failure, UnitOutput, WorkUnit
@@ -45,9 +45,15 @@ class InlineExecutor:
 
     def _process(self) -> WorkerProcess:
         if self._worker is None:
-            has_gpu = uses_gpu(self._resources, n_gpus_here() > 0, "this machine")
+            has_gpu = self.device("tensorflow") == "gpu"
             self._worker = WorkerProcess(tensorflow_environment(self._resources, has_gpu=has_gpu))
         return self._worker
+
+    def device(self, engine: Engine) -> Device:
+        """Return a GPU for networks, if this machine has one and the job's resources do not ask for the CPU."""
+        if engine == "sklearn":
+            return "cpu"
+        return "gpu" if uses_gpu(self._resources, n_gpus_here() > 0, "this machine") else "cpu"
 
     def capacity(self, engine: Engine) -> int:
         """Return 1: a second unit would only wait."""

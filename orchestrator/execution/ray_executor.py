@@ -31,7 +31,7 @@ from ray.experimental import internal_kv
 
 from orchestrator.errors import Interrupted, JobError, RunError
 from orchestrator.execution.address import Head, cluster_address
-from orchestrator.execution.base import NOTE_EVERY_S, Completion, Handle, overran, run_unit, set_up, sparing
+from orchestrator.execution.base import NOTE_EVERY_S, Completion, Device, Handle, overran, run_unit, set_up, sparing
 from orchestrator.execution.environment import tensorflow_environment, uses_gpu
 from orchestrator.execution.memory import MemoryWatch
 from orchestrator.execution.nodes import Demand, Nodes, node_types
@@ -252,6 +252,10 @@ class RayExecutor:
     def share(self, value: object) -> Handle:
         """Put a value into the object store."""
         return ray.put(value)
+
+    def device(self, engine: Engine) -> Device:
+        """Return a GPU for networks, if the cluster has or may get one and the resources do not ask for the CPU."""
+        return "gpu" if self._demand(engine).gpus > 0 else "cpu"
 
     def capacity(self, engine: Engine) -> int:
         """Return how many units of an engine to keep submitted: what living nodes compute, and some that wait.

@@ -65,6 +65,7 @@ def gpu_node() -> Iterator[str]:
 
 def seen_by(resources: Resources, *units: Classic) -> list[tuple[str, list[int], str | None, str | None]]:
     executor = RayExecutor(None, resources)
+    assert executor.device("tensorflow") == ("cpu" if resources.device == "cpu" else "gpu")
     data = executor.share(None)
     for unit in units:
         executor.submit(unit, data, [])

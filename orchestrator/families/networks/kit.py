@@ -29,6 +29,9 @@ BATCH_MOMENTUM = 0.9
 IMPOSSIBLE = -1e9
 """A logit of no probability."""
 
+NOTHING_DROPPED = -1.0
+"""The reach of a rate of 0: even noise that equals the interval's middle is beyond it."""
+
 
 class Mask(layers.Layer):  # type: ignore[misc]
     """Multiplies units by a member's mask: a masked unit gives nothing, and so learns nothing."""
@@ -53,34 +56,39 @@ class Choice(layers.Layer):  # type: ignore[misc]
         """Select."""
         chosen = options[0]
         for number, option in enumerate(options[1:], 1):
-            chosen = tf.where(self.choice[number] > 0.5, option, chosen)
+            # Over all members this copies whole rows, where `tf.where` asks the condition number by number.
+            chosen = tf.raw_ops.Select(condition=self.choice[number] > 0.5, x=option, y=chosen)
         return chosen
 
 
 class MemberDropout(layers.Layer):  # type: ignore[misc]
     """Dropout at a member's own rate.
 
-    All members share one draw of noise a step, and each shifts it (modulo 1) by an offset of its own. For each member
-    by itself that is as random as a draw of its own; it costs one, and follows from job seed, step and member alone.
+    All members share one draw of noise a step, and each drops what falls into an interval of its own, as long as its
+    rate. For each member by itself that is as random as a draw of its own; it costs one, and follows from job seed,
+    step and member alone.
     """
 
     step: ClassVar[Any] = None
     """The step that is traced, set by the trainer: shape (2,), the job's seed and the step's number."""
 
     def build(self, shape: Sequence[int]) -> None:
-        """Make the traits."""
-        self.rate = self.add_weight(name="rate", shape=(), initializer="zeros", trainable=False)
-        self.offset = self.add_weight(name="offset", shape=(), initializer="zeros", trainable=False)
+        """Make the traits: where the interval's middle is, the square of half its length, what the others grow by."""
+        self.middle = self.add_weight(name="middle", shape=(), initializer="zeros", trainable=False)
+        nothing = keras.initializers.Constant(NOTHING_DROPPED)
+        self.reach = self.add_weight(name="reach", shape=(), initializer=nothing, trainable=False)
+        self.scale = self.add_weight(name="scale", shape=(), initializer="ones", trainable=False)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Drop."""
         if not training:
             return x
         noise = self.noise(tf.shape(x))  # float32, whatever the layers compute in
-        rate = tf.cast(self.rate, noise.dtype)
-        noise += tf.cast(self.offset, noise.dtype)
-        kept = tf.cast(noise - tf.floor(noise) >= rate, x.dtype)
-        return x * kept / tf.cast(1.0 - rate, x.dtype)
+        middle, reach, scale = (tf.cast(trait, noise.dtype) for trait in (self.middle, self.reach, self.scale))
+        beyond = tf.math.squared_difference(noise, middle) - reach
+        # The scale where `beyond` is positive, else 0, in one pass; to compare, cast and divide takes three.
+        kept = tf.raw_ops.ReluGrad(gradients=tf.broadcast_to(scale, tf.shape(noise)), features=beyond)
+        return x * tf.cast(kept, x.dtype)
 
     def noise(self, shape: Any) -> Any:
         """Return the step's draw."""
@@ -244,15 +252,23 @@ class PopulationKit(PlainKit):
         """Return the padded width."""
         return self.structure.pads.get(name) or int(self.params[name])
 
+    def hidden(self, number: int, x: Any, width: str) -> Any:
+        """Add what follows a hidden layer; a mask only where padded units, whose weights are 0, would not give 0."""
+        stays_0 = "sigmoid" not in self._of("activation") and "layer" not in self._of("normalization")
+        add = self._selected if stays_0 else self.activated
+        return self.dropout(f"dropout_{number}", add(number, x, width))
+
     def activated(self, number: int, x: Any, width: str) -> Any:
         """Add normalisation, activation and mask, each as far as members of the structure differ."""
+        return self._masked(f"mask_{number}", self._selected(number, x, width), width)
+
+    def _selected(self, number: int, x: Any, width: str) -> Any:
         x = self._normalized(number, x, width)
-        x = self._chosen(
+        return self._chosen(
             f"activation_{number}",
             "activation",
             [layers.Activation(a, name=f"activation_{number}_{a}")(x) for a in self._of("activation")],
         )
-        return self._masked(f"mask_{number}", x, width)
 
     def _normalized(self, number: int, x: Any, width: str) -> Any:
         if self.is_biased:
@@ -284,8 +300,9 @@ class PopulationKit(PlainKit):
         """Add dropout at each member's own rate, if any member may have one."""
         if not self.structure.has_dropout:
             return x
-        self.traits[f"{name}/rate"] = lambda params, _: float(params.get("dropout", 0.0))
-        self.traits[f"{name}/offset"] = lambda _, generator: generator.random()
+        self.traits[f"{name}/middle"] = lambda params, generator: _middle(_rate(params), generator.random())
+        self.traits[f"{name}/reach"] = lambda params, _: _reach(_rate(params))
+        self.traits[f"{name}/scale"] = lambda params, _: 1.0 / (1.0 - _rate(params))
         return MemberDropout(name=name)(x)
 
     def _masked(self, name: str, x: Any, width: str) -> Any:
@@ -301,6 +318,19 @@ def _one_hot(known: Sequence[Any], value: Any) -> Any:
 
 def _mask_of(name: str, padded: int) -> Trait:
     return lambda params, _: np.arange(padded) < int(params[name])
+
+
+def _rate(params: Params) -> float:
+    return float(params.get("dropout", 0.0))
+
+
+def _middle(rate: float, place: float) -> float:
+    """Return the middle of an interval of `rate` whose place between 0 and 1 is drawn."""
+    return rate / 2 + place * (1.0 - rate)
+
+
+def _reach(rate: float) -> float:
+    return (rate / 2) ** 2 if rate else NOTHING_DROPPED
 
 
 def corner(padded: Any, shape: Sequence[int]) -> Any:

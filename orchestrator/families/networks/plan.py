@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_FUSED = 32
 """Members of one program: from there on more of them save nothing, and fewer leave other workers idle."""
+FEWEST_FUSED = 7
+"""Members of each half of a population that is all that goes on from a rung: with fewer, a half takes as long."""
 MOST_IN_TURN = 10
 """Members of a unit that trains one after another."""
 POPULATION_BYTES = 512 * 2**20
@@ -215,7 +217,8 @@ class NetworkPlan:
     ) -> list[TrainUnit]:
         """Return the populations that give the missing answers.
 
-        Members of a structure are taken fold by fold and cut into pieces of nearly equal size.
+        Members of a structure are taken fold by fold and cut into pieces of nearly equal size. Where those that go on
+        from a rung would be one piece, they are cut in two, or other workers would have nothing to do.
         """
         groups: dict[tuple[Structure, object], dict[str, Member]] = {}
         for params in wanted:
@@ -226,7 +229,11 @@ class NetworkPlan:
         units = []
         for (structure, _), members in groups.items():
             by_fold = sorted(members.values(), key=lambda m: m.fold)
-            for piece in balanced(by_fold, self._most(structure, by_fold[0].params)):
+            most = self._most(structure, by_fold[0].params)
+            goes_on_alone = len(groups) == 1 and by_fold[0].name in self._home
+            if goes_on_alone and structure.is_fused and 2 * FEWEST_FUSED <= len(by_fold) <= most:
+                most = -(-len(by_fold) // 2)
+            for piece in balanced(by_fold, most):
                 units.append(self._unit(structure, tuple(piece), epochs))
         if epochs is not None:
             homes = [replace(unit, earlier=()) for unit in units]  # a later unit needs these, and not all before them

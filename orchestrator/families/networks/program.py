@@ -107,7 +107,9 @@ class Program:
 
     def _plain_initializers(self, params: Params) -> list[tuple[str, tuple[int, ...], Any]]:
         one = self.structure
-        names = (*one.fixed, *one.pads, *one.options, *one.initializing)
+        # A selected activation has no weights and changes no initializer: without it there are fewer models to build.
+        options = (name for name in one.options if name != "activation")
+        names = (*one.fixed, *one.pads, *options, *one.initializing)
         structural = {name: params[name] for name in names if name in params}
         key = repr(sorted(structural.items()))
         if key not in self._initial:

@@ -51,6 +51,38 @@ def bits(state: Any) -> tuple[bytes, ...]:
     return (state.now.flat.tobytes(), state.kept.flat.tobytes(), *(part.tobytes() for part in state.kept.state))
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.3, 0.95])
+def test_dropout_drops_its_share_of_the_units_anew_each_step(population, monkeypatch, rate):
+    many = population(WIDE, [{**one, "dropout": rate} for one in mixed(2)])
+    program = many.trainer.program
+    traits = {v.path: t for v, t in zip(program.state, many.trainer.begin(many.members[0]).now.state, strict=True)}
+    layer = MemberDropout(name="dropout_1")
+    ones, said = tf.ones([400, 50]), []
+    for step in (0, 1):
+        monkeypatch.setattr(MemberDropout, "step", tf.constant([42, step], tf.int32))
+        layer(ones, training=True)
+        for variable in layer.variables:
+            variable.assign(traits[variable.path])
+        said.append(layer(ones, training=True).numpy())
+    assert set(np.unique(said)) <= {np.float32(0), np.float32(1 / (1 - rate))}
+    dropped = [one == 0 for one in said]
+    assert np.allclose([d.mean() for d in dropped], rate, atol=0.015)
+    assert np.isclose((dropped[0] & dropped[1]).mean(), rate**2, atol=0.015)  # as if by chance
+    assert (layer(ones) == ones).numpy().all()
+
+
+def test_no_noise_is_dropped_at_a_rate_of_0():
+    layer = Middle(name="dropout_1")
+    assert (layer(tf.ones([4, 4]), training=True) == 1).numpy().all()
+
+
+class Middle(MemberDropout):
+    """Dropout whose noise is the very middle of what it drops."""
+
+    def noise(self, shape: Any) -> Any:
+        return tf.fill(shape, tf.constant(0.0))
+
+
 @pytest.mark.parametrize("classes", [2, 7, 16])
 def test_bits_do_not_depend_on_company(population, classes):
     many = population(WIDE, mixed(64), classes=classes)
@@ -101,9 +133,9 @@ class PaddedNoise(MemberDropout):
 class ReferenceKit(PlainKit):
     """Plain Keras but for dropout, whose noise must be the member's."""
 
-    def __init__(self, params: Any, offsets: Any) -> None:
+    def __init__(self, params: Any, traits: Any) -> None:
         super().__init__(params)
-        self.offsets = iter(offsets)
+        self.traits = traits
 
     def dropout(self, name: str, x: Any) -> Any:
         if not self.params.get("dropout"):
@@ -111,8 +143,8 @@ class ReferenceKit(PlainKit):
         layer = PaddedNoise(name=name)
         layer.padded = {"dropout_1": 64, "dropout_2": 32}[name]
         out = layer(x, training=True)
-        layer.rate.assign(self.params["dropout"])
-        layer.offset.assign(next(self.offsets))
+        for variable in layer.variables:
+            variable.assign(self.traits[variable.path])
         return out
 
 
@@ -161,7 +193,7 @@ def test_weights_are_those_of_fit(population, monkeypatch, optimizer, normalizat
 
     program = trainer.program
     traits = {v.path: np.asarray(value) for v, value in zip(program.state, begun.now.state, strict=True)}
-    kit = ReferenceKit(one.params, [traits[f"dropout_{i}/offset"] for i in (1, 2)] if dropout else [])
+    kit = ReferenceKit(one.params, traits)
     monkeypatch.setattr(MemberDropout, "step", tf.Variable([42, 0], dtype=tf.int32))
     reference = program.build(kit, one.params, program.structure.signature)
     parts = np.split(begun.now.flat, np.cumsum(program.sizes)[:-1])

@@ -103,6 +103,24 @@ def test_searches_share_answers_where_they_train_in_the_same_structures_and_only
         assert answers.isdisjoint(same.union(*others[:number]))
 
 
+def test_the_few_that_go_on_from_a_rung_are_work_for_two() -> None:
+    rates = [1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3]
+    space = {"depth": 1, "width_1": 16, "learning_rate": rates, "epochs": 9}
+    one = prepared(Search("mlp", sampler="random", trials=6, space=space, pruner=Pruner("successive_halving")))
+    filled = one.job.searches[0].space
+    assert filled is not None
+    plan: Any = find("mlp").plan(filled, one.shape, exhaustive=False)
+    trials = [{"depth": 1, "width_1": 16, "learning_rate": rate, "epochs": 9} for rate in rates]
+
+    def sizes(n_trials: int, epochs: int | None) -> list[int]:
+        names = frozenset(name for params in trials[:n_trials] for name in plan.answers_of(params, epochs))
+        return [len(unit.members) for unit in plan.units_for(trials[:n_trials], names, epochs)]
+
+    assert sizes(6, 1) == [30]
+    assert sizes(3, 3) == [8, 7]
+    assert sizes(2, None) == [10]
+
+
 def test_epochs_may_differ_from_trial_to_trial_where_nothing_prunes() -> None:
     search = Search("mlp", sampler="grid", space={"epochs": [3, 9]})
     (filled,) = prepared(search).job.searches
