@@ -123,7 +123,8 @@ def test_a_reader_of_stderr_that_goes_away_does_not_end_a_run(folder, make_job):
 
 def test_key_value_folders_above_a_dataset_are_no_columns_of_it(folder, cli, make_job):
     write(folder / "run=3" / "data" / "x.parquet", columns())
-    write(folder / "run=3" / "data" / "part=1" / "y.parquet", columns())
+    for part in (1, 2):
+        write(folder / "run=3" / "data" / f"part={part}" / "y.parquet", columns())
     for path, expected in (("run=3/data/x.parquet", "2 columns"), ("run=3/data/part*/*.parquet", "3 columns")):
         outcome = cli("check", make_job(data__path=path))
         assert outcome.code == 0, outcome.err

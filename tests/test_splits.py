@@ -53,7 +53,7 @@ def test_a_fold_that_trains_on_one_class_is_refused(folder, make_job, cli):
     job = make_job(validation={"kind": "time", "column": "day", "folds": 3}, data__exclude=["day"])
     done = cli("run", job)
     assert done.code == 2
-    assert "validation: fold 1 of 3 trains on 15 rows of one class alone" in done.err
+    assert "validation: fold 1 of 3 trains on 12 rows of one class alone" in done.err
     assert "Give fewer validation.folds" in done.err
 
 
