@@ -152,7 +152,7 @@ class End:
         reason = (
             f"all {len(errors)} trials failed, first with {errors[0]}"
             if errors
-            else "no batch of trials finished in time"
+            else "no batch of trials finished in time; `orchestrator resume` with --set budget.time_s=MORE goes on"
         )
         raise RunError(
             f"no model was found: {reason}. See `orchestrator leaderboard {shlex.quote(rundir.called(self.path))}`"

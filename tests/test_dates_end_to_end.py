@@ -45,7 +45,7 @@ def test_a_job_over_dates_with_nulls(cli, make_job, folder):
 
 @pytest.mark.parametrize("family", [MLP(), Custom()], ids=lambda family: family.name)
 def test_networks_see_parts_of_dates_beside_numbers_without_gaps(family, folder):
-    vectors = pa.array([[1.0, 2.0]] * N, pa.list_(pa.float32(), 2))
+    vectors = pa.array([[1.0, i] for i in range(N)], pa.list_(pa.float32(), 2))
     path = write(
         folder / "data.parquet", dated(v=vectors, flag=pa.array([True, None] * (N // 2)), c=["p", "q"] * (N // 2))
     )

@@ -307,5 +307,10 @@ def _unreadable(path: str, key: str, error: BaseException) -> DataError:
         reason = "it does not have the marks of a Parquet file (another format, or cut off)"
     elif "duplicate field names" in text:
         reason = "two of its columns have the same name; expected names that differ"
+    elif re.match(r"Integer value \d+ not in range", text):
+        reason = (
+            "a column holds whole numbers in one file and other numbers in another, which have no common type "
+            f"({reason}); expected one type, such as strings where they are ids"
+        )
     file = re.search(r"(?:from|source|names in) '(.+?)'", text)
     return DataError(f"{key}: {file[1] if file else path} cannot be read as Parquet: {reason}")

@@ -55,6 +55,13 @@ def test_files_of_types_that_go_together_are_unified(one, other, kind, turned, f
     assert found.null_count == sum(values.null_count for values in parts)
 
 
+def test_whole_numbers_that_no_common_type_holds_are_told_of(folder):
+    write(folder / "d" / "0.parquet", columns(c=pa.array([2**53 + 1] * 40)))
+    write(folder / "d" / "1.parquet", columns(c=pa.array([0.5] * 40)))
+    with pytest.raises(DataError, match=r"whole numbers in one file .* expected one type, such as strings"):
+        read(folder / "d")
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
