@@ -8,87 +8,32 @@ first, the others shuffled. That order is the training set's own from there on, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.dataset as ds
 
-from orchestrator.data import checks, encode, missing, parquet, roles, split, stream
+from orchestrator.data import checks, encode, missing, parquet, roles, split
 from orchestrator.data import target as targets
 from orchestrator.data.array_file import ArrayFile
 from orchestrator.data.checks import Finding
 from orchestrator.data.columns import SCALARS, Column, Kind
-from orchestrator.data.load import check_classes, check_seen, is_text, left, named_columns, target_of
-from orchestrator.data.plain import plain_table, plain_type
-from orchestrator.data.rows import Rows
-from orchestrator.data.scan import Scan, scan_of
+from orchestrator.data.load import check_classes, check_seen, left, named_columns, target_of
+from orchestrator.data.passes import LEFT_OUT, StreamedRows, opened, scanned
+from orchestrator.data.scan import Scan
 from orchestrator.data.sets import LoadedData, TestSet, TrainingSet
-from orchestrator.data.store import ShuffledRows, StoredFeatures
+from orchestrator.data.store import StoredFeatures
 from orchestrator.data.tables import read_tables
 from orchestrator.errors import JobError, shown
 from orchestrator.job import Data, Validation
 
 MOST_SCORED = 100_000
 """Rows that a holdout scores on where the job does not say: enough to tell an accuracy to 0.3 %."""
-BATCH_ROWS, BATCH_BYTES = 1 << 16, 64 << 20
-TRAIN_FILE, TEST_FILE, OTHERS = "train.rows", "test.rows", ".arrow"
 _VALIDATIONS = frozenset({"auto", "holdout", "kfold", "stratified"})
 _DENSE: frozenset[Kind] = frozenset({"date", "vector", "image"})
 """Kinds whose rows are arrays of one shape."""
-_LEFT_OUT = np.iinfo(np.int32).min
-"""The place of a row that is not in the sample."""
-Places = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True)
-class StreamedRows:
-    """How the rows get into files.
-
-    Attributes:
-        data: The dataset, and which of its rows are asked for.
-        columns: What is read of it.
-        place: Where each of these rows goes, in the dataset's order: to a place among the training rows, or as
-            -1 - place among the test rows.
-        train: The training rows, as they will be.
-        test: The test rows, likewise; None if there are none.
-    """
-
-    data: Data
-    columns: tuple[Column, ...]
-    place: Places
-    train: StoredFeatures
-    test: StoredFeatures | None
-
-    def write(self, folder: Path) -> tuple[StoredFeatures, StoredFeatures | None]:
-        """Write training and test rows into a folder, which is created."""
-        folder.mkdir(parents=True)
-        train = _in_folder(self.train, folder / TRAIN_FILE)
-        test = None if self.test is None else _in_folder(self.test, folder / TEST_FILE)
-        into_train, into_test = ShuffledRows(train), None if test is None else ShuffledRows(test)
-        names = [column.name for column in self.columns]
-        for start, table in _batches(_opened(self.data), self.data, names):
-            place = self.place[start : start + len(table)]
-            is_test = (place < 0) & (place != _LEFT_OUT)
-            for rows, to, into in ((place >= 0, place, into_train), (is_test, -1 - place, into_test)):
-                if into is not None and rows.any():
-                    into.add(to[rows], encode.encode(_some(table, rows), self.columns, start + np.flatnonzero(rows)))
-        into_train.finish()
-        if into_test is not None:
-            into_test.finish()
-        return train, test
-
-
-def _in_folder(features: StoredFeatures, path: Path) -> StoredFeatures:
-    """Return features as they are once they are written."""
-    here, others = str(path.absolute()), features.others
-    if others is not None:
-        others = replace(others, path=here + OTHERS)
-    return StoredFeatures(here, len(features), features.n_columns, features.dtype, others)
 
 
 def load(data: Data, validation: Validation, metric: str | None, seed: int, silence: Sequence[str] = ()) -> LoadedData:
@@ -102,7 +47,7 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int, sile
     _check(data, validation)
     tables = read_tables(data, validation, seed, of_target=True)
     checks.refuse_errors(tables.findings)
-    dataset = _opened(data)
+    dataset = opened(data)
     parquet.check_files(dataset, tables.features, "data.path")
     target = tables.train.table.column(data.target)
     target_type = str(target.type)
@@ -118,14 +63,14 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int, sile
     validation = _bounded(validation, len(y))
     folds = split.folds(validation, y, tables.task == "classification", seed)
     order = _order(folds, len(y), seed)
-    place = np.full(tables.sampled_of or len(y) + n_test, _LEFT_OUT, np.int32)
+    place = np.full(tables.sampled_of or len(y) + n_test, LEFT_OUT, np.int32)
     place[tables.train.places[order]] = np.arange(len(y), dtype=np.int32)
     if tables.test is not None:
         place[tables.test.places] = -1 - np.arange(n_test, dtype=np.int32)
     told, features, sampled_of = tables.findings, tables.features, tables.sampled_of
     del tables, target
     pa.default_memory_pool().release_unused()
-    scans = _scanned(dataset, data, features, place)
+    scans = scanned(dataset, data, features, place)
     described = tuple(
         roles.noted(missing.noted(one.column(), data.missing), data.columns.get(one.name)) for one in scans
     )
@@ -156,37 +101,6 @@ def load(data: Data, validation: Validation, metric: str | None, seed: int, sile
         streamed=StreamedRows(data, columns, place, rows, rows_of_test),
         validation=validation,
     )
-
-
-def _opened(data: Data) -> ds.Dataset:
-    return parquet.open_dataset(data.path, filters=data.filters)
-
-
-def _scanned(dataset: ds.Dataset, data: Data, features: Sequence[str], place: Places) -> list[Scan]:
-    """Look at all rows that are asked for, column by column."""
-    as_read = _as_read(dataset.schema.empty_table().select(list(features)), data, features)
-    scans = [
-        scan_of(
-            name, plain_type(kind := as_read.schema.field(name).type), encode.kind_of(name, kind), is_text(data, name)
-        )
-        for name in features
-    ]
-    for start, table in _batches(dataset, data, list(features)):
-        here = place[start : start + len(table)]
-        is_asked_for = here != _LEFT_OUT
-        table, rows = _as_read(_some(table, is_asked_for), data, features), start + np.flatnonzero(is_asked_for)
-        for one, values in zip(scans, table.columns, strict=True):
-            one.add(values, here[is_asked_for] >= 0, rows)
-    return scans
-
-
-def _as_read(table: pa.Table, data: Data, features: Sequence[str]) -> pa.Table:
-    """Return columns as the job says that they are read."""
-    return roles.cast(missing.nulled(plain_table(table), features, data.missing), data.columns)
-
-
-def _some(table: pa.Table, rows: npt.NDArray[np.bool_]) -> pa.Table:
-    return table if rows.all() else table.filter(pa.array(rows))
 
 
 def _findings(scans: Sequence[Scan], columns: Sequence[Column], named: frozenset[str]) -> list[Finding]:
@@ -252,17 +166,4 @@ def _reordered(fold: split.Fold, order: npt.NDArray[np.int32]) -> split.Fold:
     return split.Fold(rows[marks == 1], rows[marks == 2])
 
 
-def _batches(dataset: ds.Dataset, data: Data, names: list[str]) -> Iterator[tuple[int, pa.Table]]:
-    """Yield the rows that filters let through, in order, with the place of each batch's first row among them."""
-    start, rows = 0, Rows(dataset, data.filters)
-    needed = rows.needed(names)
-    size = parquet.bytes_in_memory(dataset, needed) // max(1, int(dataset.count_rows()))
-    batch_rows = min(BATCH_ROWS, max(1, BATCH_BYTES // max(1, size)))
-    for piece in stream.pieces_of(dataset, "data.path"):
-        for _, table in stream.batches(dataset.filesystem, piece, needed, dataset.schema, batch_rows):
-            wanted = rows.filtered(table, names) if data.filters else table.select(names)
-            yield start, wanted
-            start += len(wanted)
-
-
-__all__: list[Any] = ["MOST_SCORED", "StreamedRows", "load"]
+__all__: list[Any] = ["MOST_SCORED", "load"]
