@@ -40,6 +40,7 @@ GROUP_ROWS = 1 << 17
 HELD_MB, STREAMED_MB = 1 << 20, 1
 BOUND_MIB = 2048
 OTHER_SEEDS = (43, 44, 45, 46)
+RATES = (1e-3, 1.6e-3, 2.5e-3, 4e-3)
 
 
 def write_dataset(source: Path, target: str, out: Path, n_rows: int, *, is_sorted: bool = True) -> None:
@@ -85,14 +86,14 @@ def job_of(
         "width_2": 64,
         "batch_size": 512,
         "epochs": epochs,
-        "learning_rate": {"low": 1e-3, "high": 4e-3, "log": True},
+        "learning_rate": list(RATES[:trials]),
         "scaler": "standard",
     }
     return {
         "name": "streaming",
         "data": {"path": str(path), "target": target, "test": {"fraction": share}},
         "validation": {"kind": "holdout", "fraction": share},
-        "searches": [{"family": "mlp", "sampler": "random", "trials": trials, "space": space}],
+        "searches": [{"family": "mlp", "sampler": "grid", "space": space}],
         "resources": {"data_mb": data_mb},
         "seed": seed,
     }
